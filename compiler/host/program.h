@@ -106,6 +106,8 @@ struct Program {
   std::deque<Step> steps;              ///< index = Instr::step; addresses are stable
   Block body;
   std::vector<Persistent> persistents;
+  std::vector<std::shared_ptr<nnl::data::Dataset>> datasets;    ///< of `dataset_row` and its like (exec/builtins.cpp)
+  std::vector<std::shared_ptr<const nnl::data::Text>> text_data;  ///< of `text_encode` and `text_decode`
   uint64_t seed = 0;
   bool bf16 = false;                   ///< `precision bf16`
   struct Test { std::string title; Span span; std::unique_ptr<Program> program; };
