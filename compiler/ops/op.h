@@ -41,8 +41,17 @@ class Vjp {
 /// so that large integers stay exact).
 struct RefTensor {
   TensorType type;
-  std::vector<double> f;     ///< float and bool types
+  std::vector<double> f;     ///< float types
   std::vector<int64_t> i;    ///< int and bool types
+};
+
+/// Operand types and attributes with which the tests try an op; float operands are drawn from [low, high], ints from
+/// [int_low, int_high].
+struct OpSample {
+  std::vector<TensorType> in;
+  Attrs attrs;
+  double low = -2, high = 2;
+  int64_t int_low = 0, int_high = 1;
 };
 
 enum class OpClass { source, elementwise, movement, reduction, contraction, indexing, random, control };
@@ -60,9 +69,17 @@ struct OpDef {
   /// Meaning, in plain loops.
   void (*reference)(const Node& n, std::span<const RefTensor* const> in, RefTensor& out) = nullptr;
   std::string_view doc;                       ///< one line, for `nnlc doc` and the reference page
+  std::vector<OpSample> samples = {};         ///< what tests/ops runs
 };
 
 const std::vector<const OpDef*>& all_ops();
 const OpDef* find_op(std::string_view name);
+
+/// An attribute's kind follows from its name: "shape starts sizes low high" and a `size` other than window's are Shapes (a
+/// single dim is a Shape of length 1), "axes perm strides values" int lists, "dtype" a DType, "kind a b out" strings, "value" a
+/// double, "descending" a bool, all others ints. Returns an Attr of that kind.
+Attr attr_kind(const OpDef& op, std::string_view attribute);
+/// What is wrong with operands or attributes, before the type rule can run; empty: nothing.
+std::string check_form(const OpDef& op, size_t n_operands, const Attrs& attrs);
 
 }  // namespace nnlc::graph
