@@ -2,6 +2,7 @@
 // spread over files by subject: evaluator.cpp (expressions), statements.cpp (host control flow), calls.cpp (binding of arguments and
 // signatures), operators.cpp (tensor operators, broadcasting), indexing.cpp, strings.cpp, layers.cpp, training.cpp, builtins_*.cpp.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -118,7 +119,14 @@ class Evaluator {
   /// same step see `value`.
   void write_back(host::Reg reg, const TensorValue& value);
   /// A persistent register as a tensor (its newest value, also within the pending step).
+  /// Consults `leaves` first, innermost block last.
   TensorValue read_persistent(host::Reg reg, const graph::TensorType& type, Span span);
+  /// Inside minimize and grad: the parameters that are differentiated, as leaves of their own, so that what was computed from them
+  /// before the block stays a constant. One map for each open block.
+  std::vector<std::map<host::Reg, TensorValue>> leaves;
+  /// What has to be emitted where the innermost run-time loop ends (an open `accumulate` window is closed there); one list for each
+  /// open loop. statements.cpp pushes and pops, and runs the functions after the loop's instruction.
+  std::vector<std::vector<std::function<void()>>> loop_end_actions;
 
   struct Impl;
   std::unique_ptr<Impl> impl;
