@@ -22,6 +22,8 @@ class Backend {
   virtual ~Backend() = default;
   /// Takes the graph as sema made it (the backend runs the pass pipeline). Does not fail on a verified graph.
   virtual std::unique_ptr<CompiledStep> compile(graph::Graph graph) = 0;
+  /// A stage of compiling `graph`, as text for `nnlc emit`: "loop", "llvm" or "asm". Empty: this backend has no such stage.
+  virtual std::string emit(graph::Graph, const std::string& /*stage*/) { return {}; }
   virtual std::string describe() const = 0;  ///< "LLVM 22.1.8, x86-64, avx512f avx512bw fma, 2 threads"
 };
 
