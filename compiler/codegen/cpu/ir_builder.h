@@ -46,6 +46,9 @@ class Builder : public llvm::IRBuilder<> {
   // Addresses: index counts elements of `element`.
   llvm::Value* at(llvm::Type* element, llvm::Value* pointer, llvm::Value* index);
   llvm::Value* at(llvm::Type* element, llvm::Value* pointer, int64_t index);
+  llvm::Value* at(llvm::Type* element, llvm::Value* pointer, int index) {  // a literal 0 is a pointer, too
+    return at(element, pointer, int64_t{index});
+  }
   llvm::Value* mul(llvm::Value* a, int64_t b);
   llvm::Value* add(llvm::Value* a, int64_t b) { return b == 0 ? a : CreateNSWAdd(a, i64(b)); }
   llvm::Value* smin(llvm::Value* a, llvm::Value* b) { return CreateBinaryIntrinsic(llvm::Intrinsic::smin, a, b); }

@@ -60,6 +60,8 @@ class Jit {
   const Target& target() const;
   /// An empty module with this target's layout and triple.
   IrModule new_module(const std::string& name) const;
+  /// A name for code that is compiled from now on; for functions the process doesn't export.
+  void define(const std::string& symbol, void* address);
   /// Compiles the modules (on up to options.threads threads, each from the cache if it is there) and links them together: an
   /// external function of one is seen by the others, by libm's and by the process' names. Returns the addresses of `symbols`.
   /// A module that doesn't verify or a name nobody defines is a bug of the generator: std::runtime_error with LLVM's text.
