@@ -1,0 +1,245 @@
+// The command line, by CLI11. What it doesn't know in `nnlc run FILE --epochs 10` is set aside first: a program's configs are
+// options of that program alone, and are matched once it has been read.
+#include "compiler/driver/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+
+#include "compiler/driver/version.h"
+#include "compiler/support/diagnostics.h"
+
+namespace nnlc::driver {
+
+namespace {
+
+/// Commands of the language's command line that this nnlc doesn't have yet: known, so that they are told apart from typing errors.
+constexpr std::pair<const char*, const char*> kNotYet[] = {
+    {"verify-resume", "proves that a killed and restarted run gives the same bits"},
+    {"diff", "shows where two programs or two weight files differ"},
+    {"build", "makes a library and a C header that need no compiler at run time"},
+    {"predict", "runs one inference"},
+    {"lsp", "the language server"},
+    {"new", "makes a starter project"},
+};
+
+struct Parser {
+  CLI::App app{"nnlc compiles and runs NNL, a small language for tensors, layers and training", "nnlc"};
+  Options o;
+  std::string file;
+  bool version = false;
+  CLI::App* run = nullptr;
+
+  Parser() {
+    app.require_subcommand(0, 1);
+    app.set_help_flag("-h,--help", "print this help");
+    app.add_flag("--version", version, "print the versions of nnlc and LLVM and the CPU features in use");
+    app.failure_message(CLI::FailureMessage::simple);
+    app.footer("Exit status: 0 done, 1 the program is wrong, 2 bad usage, 3 it failed while running, 4 a bug of nnlc.");
+
+    run = command("run", "compile and run a program");
+    run->set_help_flag();
+    run->add_flag("-h,--help", o.help, "print this help, and the configs of FILE");
+    run->add_option("FILE", file, "the program")->type_name("");
+    run->footer("Every `config` of the program is an option too: `nnlc run FILE --help` lists them.");
+    machine_options(run);
+    run->add_option("--precision", o.precision, "f32 (bf16 is not supported yet)")->check(CLI::IsMember({"f32", "bf16"}));
+    run->add_option("--runs-dir", o.runs_dir, "where logs of runs are written")->capture_default_str();
+    run->add_flag("!--no-progress", o.progress, "show no progress bars");
+
+    CLI::App* check = command("check", "parse programs and check names, shapes and types; run nothing");
+    files(check);
+    check->footer("The configs of a program are options here too: `nnlc check FILE --width 64`.");
+
+    CLI::App* test = command("test", "run the `test` blocks of programs");
+    files(test);
+    machine_options(test);
+    test->add_option("--filter", o.filter, "run only the tests whose title contains TEXT")->type_name("TEXT");
+
+    CLI::App* fmt = command("fmt", "format programs in place");
+    files(fmt);
+    fmt->add_flag("--check", o.check, "change nothing; list the files that would change and exit with 1 if there are any");
+
+    CLI::App* emit = command("emit", "show a stage of the compilation");
+    one_file(emit);
+    emit->add_option("--stage", o.stage, "ast, graph, loop, llvm, asm (cuda and ptx are not supported yet)")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"ast", "graph", "loop", "llvm", "asm", "cuda", "ptx"}))
+        ->type_name("STAGE");
+    machine_options(emit);
+
+    CLI::App* summary = command("summary", "list layers, their parameters and the work of one forward pass");
+    one_file(summary);
+    summary->add_option("LAYER", o.filter, "only this layer")->type_name("");
+
+    CLI::App* hash = command("hash", "print the identity of each layer's graph");
+    one_file(hash);
+
+    CLI::App* explain = command("explain", "explain an error code: `nnlc explain N0203`");
+    explain->add_option("CODE", o.files, "the code of a diagnostic")->required()->type_name("");
+
+    CLI::App* doc = command("doc", "print the source of a layer, loss, optimizer or function of the standard library");
+    doc->add_option("NAME", o.files, "its name; without one: everything there is")->type_name("");
+
+    for (const auto& [name, what] : kNotYet) {
+      CLI::App* sub = command(name, fmt::format("{} (not supported yet)", what));
+      sub->allow_extras();
+    }
+  }
+
+  CLI::App* command(const std::string& name, const std::string& what) {
+    CLI::App* sub = app.add_subcommand(name, what);
+    sub->set_help_flag("-h,--help", "print this help");
+    sub->add_option("--color", o.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->type_name("WHEN");
+    sub->add_option_function<std::string>(
+           "--message-format", [this](const std::string& s) { o.json = s == "json"; }, "text, or json: one object a line")
+        ->check(CLI::IsMember({"text", "json"}))
+        ->type_name("FORMAT");
+    return sub;
+  }
+  /// Moves `--name value` with a name that this command doesn't have to `rest`. A value that is a program's name stays.
+  std::vector<std::string> set_configs_aside(int argc, char** argv) {
+    std::vector<std::string> kept;
+    const std::string name = argc > 1 ? argv[1] : "";
+    CLI::App* sub = nullptr;
+    for (const char* with_configs : {"run", "check", "test", "emit", "summary", "hash"})
+      if (name == with_configs) sub = app.get_subcommand(name);
+    for (int i = 1; i < argc; ++i) {
+      std::string word = argv[i];
+      const size_t equals = word.find('=');
+      if (!sub || word.rfind("--", 0) != 0 || word.size() == 2 || sub->get_option_no_throw(word.substr(0, equals)) || word == "--help") {
+        kept.push_back(word);
+        continue;
+      }
+      o.rest.push_back(word);
+      if (equals != std::string::npos || i + 1 == argc) continue;
+      const std::string next = argv[i + 1];
+      const bool is_program = next.size() > 4 && next.compare(next.size() - 4, 4, ".nnl") == 0;
+      if (next.rfind("--", 0) != 0 && !is_program) o.rest.push_back(argv[++i]);
+    }
+    std::reverse(kept.begin(), kept.end());  // the order that CLI11 wants
+    return kept;
+  }
+  void files(CLI::App* sub) { sub->add_option("FILE", o.files, "programs")->required()->type_name(""); }
+  void one_file(CLI::App* sub) { sub->add_option("FILE", file, "the program")->required()->type_name(""); }
+  void machine_options(CLI::App* sub) {
+    sub->add_option("--threads", o.threads, "threads of the CPU backend; 0: as many as the process may use")
+        ->check(CLI::Range(0, 1024))
+        ->type_name("N");
+    sub->add_option("--device", o.device, "cpu or auto (cuda is not supported yet)")
+        ->envname("NNLC_DEVICE")
+        ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+        ->type_name("DEVICE");
+    // For the developers of nnlc.
+    const std::string developers = "For developers of nnlc";
+    sub->add_option("--backend", o.backend, "cpu, or ref: the slow reference evaluator")
+        ->check(CLI::IsMember({"cpu", "ref"}))
+        ->type_name("BACKEND")
+        ->group(developers);
+    sub->add_flag("--verify-each", o.verify_each, "run the verifier after every pass")->group(developers);
+    sub->add_flag("--time-passes", o.time_passes, "print how long each pass took")->group(developers);
+    sub->add_option("--print-ir-after", o.print_ir_after, "print graphs after this pass, or `all`")->type_name("PASS")->group(developers);
+    sub->add_option("--disable-pass", o.disabled_passes, "leave this pass out")->type_name("PASS")->group(developers);
+  }
+};
+
+}  // namespace
+
+std::string run_help() {
+  Parser parser;
+  return parser.run->help("nnlc run");
+}
+
+Options parse_options(int argc, char** argv, int& exit_status) {
+  exit_status = -1;
+  Parser p;
+  try {
+    p.app.parse(p.set_configs_aside(argc, argv));
+  } catch (const CLI::CallForHelp& e) {
+    p.app.exit(e, std::cout, std::cerr);
+    exit_status = kDone;
+    return p.o;
+  } catch (const CLI::ParseError& e) {
+    std::vector<std::string> names;
+    for (const CLI::App* sub : p.app.get_subcommands({})) names.push_back(sub->get_name());
+    std::cerr << "nnlc: " << e.what() << '\n';
+    // CLI11 takes an unknown command for a stray argument.
+    if (argc > 1 && argv[1][0] != '-' && std::find(names.begin(), names.end(), argv[1]) == names.end()) {
+      if (auto near = nearest(argv[1], names)) std::cerr << "  did you mean `nnlc " << *near << "`?\n";
+    }
+    std::cerr << "  `nnlc --help` lists the commands and `nnlc COMMAND --help` their options\n";
+    exit_status = kBadUsage;
+    return p.o;
+  }
+  if (p.version) {
+    std::cout << version_text();
+    exit_status = kDone;
+    return p.o;
+  }
+  auto chosen = p.app.get_subcommands();
+  if (chosen.empty()) {
+    std::cerr << p.app.help();
+    exit_status = kBadUsage;
+    return p.o;
+  }
+  p.o.command = chosen[0]->get_name();
+  for (const auto& [name, what] : kNotYet) {
+    if (p.o.command == name) {
+      std::cerr << fmt::format("nnlc: `nnlc {}` is not supported yet\n", name);
+      exit_status = kBadUsage;
+      return p.o;
+    }
+  }
+  if (!p.file.empty()) p.o.files.push_back(p.file);
+  if (p.o.command == "run" && p.file.empty() && !p.o.help) {
+    std::cerr << "nnlc: which program? `nnlc run FILE`\n";
+    exit_status = kBadUsage;
+  }
+  return p.o;
+}
+
+std::string match_configs(const std::vector<std::string>& rest, const std::vector<std::pair<std::string, std::string>>& configs,
+                          std::map<std::string, std::string>& values) {
+  for (size_t i = 0; i < rest.size(); ++i) {
+    const std::string& word = rest[i];
+    if (word.rfind("--", 0) != 0 || word.size() == 2) return fmt::format("`{}` is not an option of the program", word);
+    size_t equals = word.find('=');
+    std::string name = word.substr(2, equals == std::string::npos ? std::string::npos : equals - 2);
+    for (char& c : name) c = c == '-' ? '_' : c;
+    auto type_of = [&](const std::string& n) -> const std::string* {
+      for (const auto& [config, type] : configs)
+        if (config == n) return &type;
+      return nullptr;
+    };
+    const std::string* type = type_of(name);
+    if (!type && name.rfind("no_", 0) == 0 && equals == std::string::npos) {
+      type = type_of(name.substr(3));
+      if (type && *type == "bool") {
+        values[name.substr(3)] = "false";
+        continue;
+      }
+      type = nullptr;
+    }
+    if (!type) {
+      std::vector<std::string> names;
+      for (const auto& c : configs) names.push_back(c.first);
+      std::string message = fmt::format("the program has no config `{}`", name);
+      if (auto near = nearest(name, names)) message += fmt::format(": did you mean `--{}`?", *near);
+      else if (names.empty()) message += ", nor any other";
+      return message;
+    }
+    if (equals != std::string::npos) {
+      values[name] = word.substr(equals + 1);
+    } else if (*type == "bool" && (i + 1 == rest.size() || (rest[i + 1] != "true" && rest[i + 1] != "false"))) {
+      values[name] = "true";
+    } else {
+      if (i + 1 == rest.size()) return fmt::format("`{}` needs a value of type {}", word, *type);
+      values[name] = rest[++i];
+    }
+  }
+  return {};
+}
+
+}  // namespace nnlc::driver

@@ -1,0 +1,102 @@
+#include "compiler/driver/session.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "compiler/syntax/parser.h"
+
+namespace nnlc::driver {
+
+std::optional<std::string> read_file(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return std::nullopt;
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::nullopt;
+  std::ostringstream text;
+  text << in.rdbuf();
+  std::string s = text.str();
+  if (s.rfind("\xEF\xBB\xBF", 0) == 0) s.erase(0, 3);
+  return s;
+}
+
+bool use_color(const Options& options) {
+  if (options.color != "auto") return options.color == "always";
+  const char* no_color = std::getenv("NO_COLOR");  // no-color.org
+  return isatty(STDERR_FILENO) && !(no_color && *no_color);
+}
+
+bool Session::load(const std::string& path) {
+  auto text = read_file(path);
+  if (!text) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) std::cerr << fmt::format("nnlc: {} is a folder\n", path);
+    else std::cerr << fmt::format("nnlc: can't read {}\n", path);
+    return false;
+  }
+  file = sources.add(path, std::move(*text));
+  compile_options.program_dir = std::filesystem::path(path).parent_path().string();
+  if (compile_options.program_dir.empty()) compile_options.program_dir = ".";
+  return true;
+}
+
+std::optional<int> Session::prepare(const std::string& path) {
+  if (!load(path)) return kBadUsage;
+  if (options.rest.empty()) return std::nullopt;
+  configs = sema::list_configs(sources, file, diags);
+  if (diags.has_errors()) return finish();
+  std::vector<std::pair<std::string, std::string>> types;
+  for (const sema::ConfigInfo& c : configs) types.emplace_back(c.name, c.type);
+  if (std::string wrong = match_configs(options.rest, types, compile_options.configs); !wrong.empty()) {
+    std::cerr << fmt::format("nnlc: {}: {}\n", path, wrong);
+    if (!types.empty()) std::cerr << fmt::format("  `nnlc run {} --help` lists the configs\n", path);
+    return kBadUsage;
+  }
+  return std::nullopt;
+}
+
+std::unique_ptr<host::Program> Session::compile(bool tests) {
+  compile_options.tests = tests;
+  auto program = sema::compile(sources, file, compile_options, diags);
+  if (diags.has_errors()) return nullptr;
+  return program;
+}
+
+int Session::finish() {
+  diags.sort_by_place();
+  const bool color = !options.json && use_color(options);
+  std::string out;
+  for (const Diagnostic& d : diags.all()) {
+    std::string text = options.json ? render_json(d, sources) : render_text(d, sources, color);
+    if (text.empty() || text.back() != '\n') text += '\n';
+    if (printed && !printed->insert(text).second) continue;
+    out += text;
+    if (!options.json) out += '\n';
+  }
+  std::cout.flush();
+  // Tools read objects from standard output; people read messages on standard error.
+  (options.json ? std::cout : std::cerr) << out << std::flush;
+  const int status = diags.exit_status();
+  diags.truncate(0);
+  return status;
+}
+
+std::unique_ptr<codegen::Backend> make_backend(const Options& options) {
+  if (options.device == "cuda") {
+    std::cerr << "nnlc: --device cuda is not supported yet; --device cpu works\n";
+    return nullptr;
+  }
+  if (options.backend == "ref") return codegen::make_reference_backend();
+  codegen::CpuOptions cpu;
+  cpu.threads = options.threads;
+  if (std::getenv("NNLC_NO_CACHE")) cpu.use_cache = false;
+  return codegen::make_cpu_backend(cpu);
+}
+
+}  // namespace nnlc::driver
