@@ -104,6 +104,10 @@ class Evaluator {
   /// Ends the pending step: a run_step instruction is placed here; later uses of its values become outputs.
   void flush();
   host::Reg new_reg(host::Type type);
+  /// Places a run_step instruction here whose graph is filled later, by `in_step` (initial values whose sizes follow from a later use).
+  int reserve_step(std::string title, Span span);
+  /// Runs `body` with that step's graph as the pending one; write_back and read_persistent then refer to it.
+  void in_step(int step, const std::function<void()>& body);
   host::Instr& emit(host::Op op, Span span);            ///< appends to the current block (never in dry or tensor code)
   /// Appends an instruction that computes host values even in tensor code (schedules, counters): placed before the pending step.
   host::Instr& emit_pure(host::Op op, Span span);
