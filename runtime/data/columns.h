@@ -3,13 +3,10 @@
 #include <cstring>
 
 #include "runtime/data/dataset.h"
+#include "runtime/dtype.h"
 
 namespace nnl::data {
 
-inline int64_t element_bytes(int dtype) {
-  constexpr int64_t sizes[] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
-  return sizes[dtype];
-}
 /// Bytes of one record of a field.
 inline int64_t record_bytes(const Field& f) {
   int64_t n = element_bytes(f.dtype);

@@ -186,11 +186,11 @@ Result<size_t> column_named(const Table& t, const std::string& name, const char*
   int64_t v = 0;
   const auto [end, ec] = std::from_chars(name.data(), name.data() + name.size(), v);
   if (ec == std::errc() && end == name.data() + name.size()) {
-    const auto n = static_cast<int64_t>(width);
-    if (v < 0 ? v >= -n : v < n) return static_cast<size_t>(v < 0 ? v + n : v);
-    return Error{t.path + ": " + role + " " + name + ": the file has " + std::to_string(width) + " columns", "columns are counted from 0"};
+    // Counted from 1, as the places in messages are.
+    if (v >= 1 && v <= static_cast<int64_t>(width)) return static_cast<size_t>(v - 1);
+    return Error{t.path + ": " + role + " " + name + ": the file has " + std::to_string(width) + " columns", "columns are counted from 1"};
   }
-  if (t.names.empty()) return Error{t.path + ": " + role + " `" + name + "`: the file has no header", "give the column's number, counted from 0, as text, or header = true"};
+  if (t.names.empty()) return Error{t.path + ": " + role + " `" + name + "`: the file has no header", "give the column's number, counted from 1, as text, or header = true"};
   std::string all;
   for (size_t i = 0; i < t.names.size() && i < 20; ++i) all += (i ? ", " : "") + t.names[i];
   if (t.names.size() > 20) all += ", …";

@@ -85,8 +85,7 @@ class ConcatDataset : public Dataset {
 };
 
 std::string type_text(const Field& f) {
-  static const char* const names[] = {"bool", "u8", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64"};
-  std::string s = f.classes > 0 ? "class(" + std::to_string(f.classes) + ")" : names[f.dtype];
+  std::string s = f.classes > 0 ? "class(" + std::to_string(f.classes) + ")" : dtype_name(f.dtype);
   s += "[";
   for (size_t i = 0; i < f.shape.size(); ++i) s += (i ? ", " : "") + std::to_string(f.shape[i]);
   return s + "]";

@@ -1,0 +1,91 @@
+// A tensor at run time: element type, shape, and a counted reference to a dense row-major buffer. Two tensors may share
+// a buffer; who wants to write asks unique() first and copies where it says no.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "runtime/dtype.h"
+
+namespace nnl {
+
+inline constexpr size_t kBufferAlignment = 64;
+
+/// Memory aligned to 64 bytes, its size rounded up to a multiple of that, so that a whole vector may be read at its end.
+inline std::shared_ptr<uint8_t> allocate_buffer(int64_t bytes) {
+  if (bytes < 0 || bytes > INT64_MAX - 64) throw std::bad_alloc();
+  const size_t rounded = (static_cast<size_t>(bytes > 0 ? bytes : 1) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+  auto* p = static_cast<uint8_t*>(std::aligned_alloc(kBufferAlignment, rounded));
+  if (!p) throw std::bad_alloc();
+  return std::shared_ptr<uint8_t>(p, [](uint8_t* q) { std::free(q); });
+}
+
+class Tensor {
+ public:
+  Tensor() = default;
+  /// Contents undefined. Throws std::bad_alloc where there is no memory, or none could be (a size that overflows).
+  static Tensor empty(int dtype, std::vector<int64_t> shape) {
+    Tensor t;
+    t.dtype_ = dtype;
+    t.shape_ = std::move(shape);
+    t.count_ = 1;
+    for (int64_t d : t.shape_)
+      if (d < 0 || __builtin_mul_overflow(t.count_, d, &t.count_)) throw std::bad_alloc();
+    int64_t bytes = 0;
+    if (__builtin_mul_overflow(t.count_, element_bytes(dtype), &bytes)) throw std::bad_alloc();
+    t.buffer_ = allocate_buffer(bytes);
+    return t;
+  }
+  static Tensor zeros(int dtype, std::vector<int64_t> shape) {
+    Tensor t = empty(dtype, std::move(shape));
+    std::memset(t.data(), 0, static_cast<size_t>(t.bytes()));
+    return t;
+  }
+  static Tensor copy_of(int dtype, std::vector<int64_t> shape, const void* from) {
+    Tensor t = empty(dtype, std::move(shape));
+    std::memcpy(t.data(), from, static_cast<size_t>(t.bytes()));
+    return t;
+  }
+  template <class T>
+  static Tensor scalar(int dtype, T v) {
+    return copy_of(dtype, {}, &v);
+  }
+
+  bool defined() const { return buffer_ != nullptr; }
+  int dtype() const { return dtype_; }
+  const std::vector<int64_t>& shape() const { return shape_; }
+  int64_t count() const { return count_; }
+  int64_t bytes() const { return count_ * element_bytes(dtype_); }
+  void* data() { return buffer_.get(); }
+  const void* data() const { return buffer_.get(); }
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(buffer_.get());
+  }
+  template <class T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(buffer_.get());
+  }
+  /// No other tensor sees this buffer.
+  bool unique() const { return buffer_.use_count() == 1; }
+  bool shares(const Tensor& other) const { return buffer_ == other.buffer_; }
+  Tensor copy() const { return copy_of(dtype_, shape_, data()); }
+  /// The same buffer seen in another shape of as many elements.
+  Tensor reshaped(std::vector<int64_t> shape) const {
+    Tensor t = *this;
+    t.shape_ = std::move(shape);
+    return t;
+  }
+
+ private:
+  std::shared_ptr<uint8_t> buffer_;
+  int dtype_ = NNL_F32;
+  std::vector<int64_t> shape_;
+  int64_t count_ = 0;
+};
+
+}  // namespace nnl
