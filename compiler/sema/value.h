@@ -50,13 +50,20 @@ struct TensorValue {
   std::shared_ptr<const TensorValue> logits;   ///< of probabilities: what softmax was applied to
   Layout layout;
   bool is_literal = false;               ///< a numeric literal's tensor: takes the cast's type (rule 25)
+  std::shared_ptr<struct ParamCell> param;     ///< set where the value was read as a parameter or state: `net.fc.weight`
 };
 
 struct SequenceValue { bool is_list = false; std::vector<Value> items; };
 struct RecordValue { std::vector<std::string> names; std::vector<Value> items; const Value* find(const std::string& n) const; };
 
 /// A fn with the scope it was declared in; a method also has its layer.
-struct FunctionValue { const ast::FnStmt* decl; std::shared_ptr<Scope> scope; std::shared_ptr<struct LayerInstance> self; };
+/// `bound`: leading arguments that `partial` has fixed.
+struct FunctionValue {
+  const ast::FnStmt* decl;
+  std::shared_ptr<Scope> scope;
+  std::shared_ptr<struct LayerInstance> self;
+  std::shared_ptr<const std::vector<struct ArgValue>> bound = nullptr;
+};
 /// `{ pattern -> … }`
 struct LambdaValue { const ast::LambdaExpr* decl; std::shared_ptr<Scope> scope; };
 /// A method picked from a value and not called yet: `xs.map`.
@@ -133,7 +140,17 @@ struct ArgValue { std::string name; Span name_span; Value value; Span span; cons
 /// Names to values. Functions, layers, optimizers and configs are visible in the whole file; values below their statement.
 class Scope {
  public:
-  struct Entry { Value value; Span span; bool is_var = false; bool used = false; host::Reg slot = host::kNoReg; bool declared_later = false; };
+  struct Entry {
+    Value value;
+    Span span;
+    bool is_var = false, used = false;
+    host::Reg slot = host::kNoReg;         ///< of a `var` that a run-time block assigns: its value is in this register
+    host::Type slot_type;
+    bool declared_later = false;           ///< a top-level value whose statement comes further down
+    bool tensor_code = false;              ///< a `var` of tensor code: rebound, never in a register
+    std::shared_ptr<ParamCell> param;      ///< a parameter or state of the layer whose scope this is
+    int library_file = -1;                 ///< a declaration of the standard library that isn't parsed yet
+  };
   explicit Scope(std::shared_ptr<Scope> parent = nullptr) : parent_(std::move(parent)) {}
   Entry* find(const std::string& name);          ///< here or above
   Entry* find_here(const std::string& name);
