@@ -1,0 +1,221 @@
+#!/usr/bin/python3
+"""Writes the .nnl tests of this folder: values, gradients and trajectories computed by PyTorch (Debian's python3-torch).
+
+Not part of the test run: the files it wrote are stored. Run it again after adding a case: /usr/bin/python3 tests/torch/generate.py
+"""
+import os
+
+import torch
+import torch.nn.functional as F
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEADER = "# Written by generate.py with PyTorch {}: do not edit.\n\n".format(torch.__version__)
+
+
+def literal(t, dtype):
+    def nested(v):
+        if isinstance(v, list):
+            return "[" + ", ".join(nested(x) for x in v) + "]"
+        if isinstance(v, bool):
+            return "true" if v else "false"
+        if isinstance(v, int):
+            return str(v)
+        s = repr(v)
+        return s if any(c in s for c in ".e") else s + ".0"
+
+    text = nested(t.detach().tolist())
+    return f"f64({text})" if t.dim() == 0 and dtype == "f64" else f"tensor({text}, dtype = {dtype})"
+
+
+# ---------------------------------------------------------------- activations
+
+ACTIVATIONS = [
+    ("relu(x)", F.relu), ("relu6(3.0 * x)", lambda x: F.relu6(3.0 * x)), ("leaky_relu(x)", F.leaky_relu),
+    ("leaky_relu(x, 0.2)", lambda x: F.leaky_relu(x, 0.2)), ("elu(x)", F.elu), ("elu(x, alpha = 0.5)", lambda x: F.elu(x, 0.5)),
+    ("celu(x)", F.celu), ("celu(x, 2.0)", lambda x: F.celu(x, 2.0)), ("selu(x)", F.selu), ("gelu(x)", F.gelu),
+    ('gelu(x, approximate = "tanh")', lambda x: F.gelu(x, approximate="tanh")), ("silu(x)", F.silu), ("mish(x)", F.mish),
+    ("softplus(x)", F.softplus), ("softplus(x, 2.0, 3.0)", lambda x: F.softplus(x, 2.0, 3.0)), ("softsign(x)", F.softsign),
+    ("logsigmoid(x)", F.logsigmoid), ("hardtanh(x)", F.hardtanh), ("hardtanh(x, -0.7, 1.3)", lambda x: F.hardtanh(x, -0.7, 1.3)),
+    ("hardsigmoid(2.0 * x)", lambda x: F.hardsigmoid(2.0 * x)), ("hardswish(2.0 * x)", lambda x: F.hardswish(2.0 * x)),
+    ("hardshrink(x)", F.hardshrink), ("softshrink(x)", F.softshrink), ("softshrink(x, 0.9)", lambda x: F.softshrink(x, 0.9)),
+    ("tanhshrink(x)", F.tanhshrink), ("threshold(x, 0.1, -3.0)", lambda x: F.threshold(x, 0.1, -3.0)),
+    ("sigmoid(x)", torch.sigmoid), ("tanh(x)", torch.tanh), ("softmax(x)", lambda x: F.softmax(x, -1)),
+    ("softmax(x, axis = 0)", lambda x: F.softmax(x, 0)), ("log_softmax(x)", lambda x: F.log_softmax(x, -1)),
+    ("softmin(x)", lambda x: F.softmin(x, -1)), ("glu(x)", lambda x: F.glu(x, -1)), ("glu(x, axis = 0)", lambda x: F.glu(x, 0)),
+]
+
+
+def write_activations():
+    torch.manual_seed(1)
+    x = (torch.randn(4, 6, dtype=torch.float64) * 2).round(decimals=4)
+    out = [HEADER, f"fn input() {{ {literal(x, 'f64')} }}\n"]
+    for code, f in ACTIVATIONS:
+        v = x.clone().requires_grad_()
+        y = f(v)
+        w = torch.arange(1, y.numel() + 1, dtype=torch.float64).reshape(y.shape) / y.numel()
+        (y * w).sum().backward()
+        out.append(f'\ntest "{code.replace(chr(34), chr(39))}" {{\n  let x = input()\n  let y = {code}\n'
+                   f"  assert_close(y, {literal(y, 'f64')}, rtol = 1e-9, atol = 1e-12)\n"
+                   f"  let w = view(arange(1.0, {y.numel() + 1}.0, dtype = f64) / {float(y.numel())}, {', '.join(map(str, y.shape))})\n"
+                   f"  let (_, g) = grad(x) {{ sum({code} * w) }}\n"
+                   f"  assert_close(g, {literal(v.grad, 'f64')}, rtol = 1e-9, atol = 1e-12)\n"
+                   f"  assert_close({code.replace('(x', '(f32(x)', 1) if '(x' in code else code.replace('* x', '* f32(x)')}, f32({literal(y, 'f64')}), rtol = 2e-5, atol = 1e-5)\n}}\n")
+    open(os.path.join(HERE, "activations.nnl"), "w").write("".join(out))
+
+
+# ---------------------------------------------------------------- losses
+
+def write_losses():
+    torch.manual_seed(2)
+    d = torch.float64
+    x = (torch.randn(5, 4, dtype=d) * 1.5).round(decimals=4)
+    t = (torch.randn(5, 4, dtype=d)).round(decimals=4)
+    p = torch.rand(5, 4, dtype=d).round(decimals=4)
+    sign = torch.where(torch.randn(5, 4) > 0, 1.0, -1.0).to(d)
+    y = torch.tensor([1, 0, 3, 2, 1])
+    w = torch.tensor([0.5, 1.0, 2.0, 0.25], dtype=d)
+    soft = F.softmax(t, -1).round(decimals=6)
+    x3 = (torch.randn(2, 4, 3, dtype=d)).round(decimals=4)
+    y3 = torch.tensor([[0, 3, 1], [2, 2, 0]])
+    out = [HEADER]
+    for name, v in [("x", x), ("t", t), ("p", p), ("sign", sign), ("soft", soft), ("x3", x3)]:
+        out.append(f"fn {name}_() {{ {literal(v, 'f64')} }}\n")
+    out.append(f"fn weights() {{ {literal(w, 'f64')} }}\n")
+    out.append(f"fn labels() {{ cast({literal(y, 'i64')}, class(4)) }}\n")
+    out.append(f"fn labels3() {{ cast({literal(y3, 'i64')}, class(4)) }}\n")
+    cases = []
+
+    def case(code, f, of="x"):
+        cases.append((code, f, of))
+
+    for r in ("mean", "sum", "none"):
+        a = f', reduction = "{r}"'
+        case(f"cross_entropy(x, labels(){a})", lambda v, r=r: F.cross_entropy(v, y, reduction=r))
+        case(f"cross_entropy(x, labels(), weight = weights(){a})", lambda v, r=r: F.cross_entropy(v, y, weight=w, reduction=r))
+        case(f"cross_entropy(x, labels(), ignore_index = 1{a})", lambda v, r=r: F.cross_entropy(v, y, ignore_index=1, reduction=r))
+        case(f"cross_entropy(x, labels(), label_smoothing = 0.1{a})", lambda v, r=r: F.cross_entropy(v, y, label_smoothing=0.1, reduction=r))
+        case(f"cross_entropy(x, labels(), weight = weights(), label_smoothing = 0.1{a})",
+             lambda v, r=r: F.cross_entropy(v, y, weight=w, label_smoothing=0.1, reduction=r))
+        case(f"cross_entropy(x, soft_(){a})", lambda v, r=r: F.cross_entropy(v, soft, reduction=r))
+        case(f"nll_loss(log_softmax(x), labels(){a})", lambda v, r=r: F.nll_loss(F.log_softmax(v, -1), y, reduction=r))
+        case(f"nll_loss(log_softmax(x), labels(), weight = weights(){a})",
+             lambda v, r=r: F.nll_loss(F.log_softmax(v, -1), y, weight=w, reduction=r))
+        case(f"mse_loss(x, t_(){a})", lambda v, r=r: F.mse_loss(v, t, reduction=r))
+        case(f"l1_loss(x, t_(){a})", lambda v, r=r: F.l1_loss(v, t, reduction=r))
+        case(f"smooth_l1_loss(x, t_(){a})", lambda v, r=r: F.smooth_l1_loss(v, t, reduction=r))
+        case(f"huber_loss(x, t_(){a}, delta = 0.7)", lambda v, r=r: F.huber_loss(v, t, reduction=r, delta=0.7))
+        case(f"binary_cross_entropy(sigmoid(x), p_(){a})", lambda v, r=r: F.binary_cross_entropy(torch.sigmoid(v), p, reduction=r))
+        case(f"binary_cross_entropy_with_logits(x, p_(){a})", lambda v, r=r: F.binary_cross_entropy_with_logits(v, p, reduction=r))
+        case(f"binary_cross_entropy_with_logits(x, p_(), pos_weight = weights(){a})",
+             lambda v, r=r: F.binary_cross_entropy_with_logits(v, p, pos_weight=w, reduction=r))
+        case(f"kl_div(log_softmax(x), soft_(){a})", lambda v, r=r: F.kl_div(F.log_softmax(v, -1), soft, reduction=r))
+        case(f"poisson_nll_loss(x, p_(){a})", lambda v, r=r: F.poisson_nll_loss(v, p, reduction=r))
+        case(f"gaussian_nll_loss(x, t_(), p_(){a})", lambda v, r=r: F.gaussian_nll_loss(v, t, p, reduction=r))
+        case(f"hinge_embedding_loss(x, sign_(){a})", lambda v, r=r: F.hinge_embedding_loss(v, sign, reduction=r))
+        case(f"soft_margin_loss(x, sign_(){a})", lambda v, r=r: F.soft_margin_loss(v, sign, reduction=r))
+        case(f"margin_ranking_loss(x, t_(), sign_(), 0.3{a})", lambda v, r=r: F.margin_ranking_loss(v, t, sign, 0.3, reduction=r))
+        case(f"multi_margin_loss(x, labels(){a})", lambda v, r=r: F.multi_margin_loss(v, y, reduction=r))
+        case(f"multilabel_soft_margin_loss(x, p_(){a})", lambda v, r=r: F.multilabel_soft_margin_loss(v, p, reduction=r))
+        case(f"cross_entropy(x, labels3(){a})", lambda v, r=r: F.cross_entropy(v, y3, reduction=r), "x3")
+    for code, f, of in cases:
+        v = (x if of == "x" else x3).clone().requires_grad_()
+        value = f(v)
+        value.sum().backward()
+        out.append(f'\ntest "{code.replace(chr(34), chr(39))}" {{\n  let x = {of}_()\n  let value = {code}\n'
+                   f"  assert_close(value, {literal(value, 'f64')}, rtol = 1e-9, atol = 1e-12)\n"
+                   f"  let (_, g) = grad(x) {{ sum({code}) }}\n"
+                   f"  assert_close(g, {literal(v.grad, 'f64')}, rtol = 1e-8, atol = 1e-12)\n}}\n")
+    open(os.path.join(HERE, "losses.nnl"), "w").write("".join(out))
+
+
+# ---------------------------------------------------------------- optimizers
+
+OPTIMIZERS = [
+    ("SGD(net, lr = 0.05)", lambda p: torch.optim.SGD(p, lr=0.05)),
+    ("SGD(net, lr = 0.05, momentum = 0.9)", lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
+    ("SGD(net, lr = 0.05, momentum = 0.9, dampening = 0.5)", lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.5)),
+    ("SGD(net, lr = 0.05, momentum = 0.9, nesterov = true, weight_decay = 0.01)",
+     lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01)),
+    ("SGD(net, lr = 0.01, maximize = true)", lambda p: torch.optim.SGD(p, lr=0.01, maximize=True)),
+    ("Adam(net, lr = 0.05)", lambda p: torch.optim.Adam(p, lr=0.05)),
+    ("Adam(net, lr = 0.05, betas = (0.8, 0.99), eps = 1e-6, weight_decay = 0.02)",
+     lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.02)),
+    ("Adam(net, lr = 0.05, amsgrad = true)", lambda p: torch.optim.Adam(p, lr=0.05, amsgrad=True)),
+    ("AdamW(net, lr = 0.05)", lambda p: torch.optim.AdamW(p, lr=0.05)),
+    ("AdamW(net, lr = 0.05, weight_decay = 0.1, amsgrad = true)", lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.1, amsgrad=True)),
+    ("RMSprop(net, lr = 0.02)", lambda p: torch.optim.RMSprop(p, lr=0.02)),
+    ("RMSprop(net, lr = 0.02, alpha = 0.9, momentum = 0.5, centered = true, weight_decay = 0.01)",
+     lambda p: torch.optim.RMSprop(p, lr=0.02, alpha=0.9, momentum=0.5, centered=True, weight_decay=0.01)),
+    ("Adagrad(net, lr = 0.1)", lambda p: torch.optim.Adagrad(p, lr=0.1)),
+    ("Adagrad(net, lr = 0.1, lr_decay = 0.05, weight_decay = 0.01, initial_accumulator_value = 0.1)",
+     lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.05, weight_decay=0.01, initial_accumulator_value=0.1)),
+    ("Adadelta(net)", lambda p: torch.optim.Adadelta(p)),
+    ("Adadelta(net, lr = 0.5, rho = 0.8, weight_decay = 0.01)", lambda p: torch.optim.Adadelta(p, lr=0.5, rho=0.8, weight_decay=0.01)),
+]
+MARKS = [1, 2, 5, 20, 50]
+
+
+def write_optimizers():
+    start = torch.tensor([1.5, -0.7, 0.2, -2.0], dtype=torch.float64)
+    scale = torch.tensor([1.0, 3.0, 0.5, 2.0], dtype=torch.float64)
+    out = [HEADER]
+    for t in ("f64", "f32"):
+        out.append(f"layer Bowl_{t}() {{\n  param w: {t}[4] = {literal(start, t)}\n  forward() -> {t}[] {{\n"
+                   f"    let z = w * {literal(scale, t)} - 0.5\n    sum(z * z + 0.3 * sin(3.0 * w))\n  }}\n}}\n")
+
+    def loss(w):
+        z = w * scale - 0.5
+        return (z * z + 0.3 * torch.sin(3.0 * w)).sum()
+
+    for code, make in OPTIMIZERS:
+        w = start.clone().requires_grad_()
+        opt = make([w])
+        points = {}
+        for step in range(1, 51):
+            opt.zero_grad()
+            loss(w).backward()
+            opt.step()
+            if step in MARKS:
+                points[step] = w.detach().clone()
+        for t, tol in (("f64", "rtol = 1e-6, atol = 1e-9"), ("f32", "rtol = 1e-4, atol = 1e-5")):
+            out.append(f'\ntest "{code} in {t}" {{\n  let net = Bowl_{t}()\n  let opt = {code}\n')
+            last = 0
+            for m in MARKS:
+                out.append(f"  for _ in 0..{m - last} {{ minimize(opt) {{ net() }} }}\n  assert_close(net.w, {literal(points[m], t)}, {tol})\n")
+                last = m
+            out.append("}\n")
+    # Schedules: rates of the first steps.
+    def rates(make, n, start_lr):
+        p = torch.zeros(1, requires_grad=True)
+        opt = torch.optim.SGD([p], lr=start_lr)
+        s = make(opt)
+        got = []
+        for _ in range(n):
+            got.append(opt.param_groups[0]["lr"])
+            opt.step()
+            s.step()
+        return got
+
+    L = torch.optim.lr_scheduler
+    schedules = [
+        ("step_lr(0.5, 3, 0.4)", rates(lambda o: L.StepLR(o, 3, 0.4), 10, 0.5)),
+        ("multi_step(0.5, [2, 5, 6])", rates(lambda o: L.MultiStepLR(o, [2, 5, 6]), 10, 0.5)),
+        ("exponential(0.5, 0.9)", rates(lambda o: L.ExponentialLR(o, 0.9), 10, 0.5)),
+        ("linear(0.5, 0.05, 6)", rates(lambda o: L.LinearLR(o, 1.0, 0.1, 6), 10, 0.5)),
+        ("cosine(0.5, 10)", rates(lambda o: L.CosineAnnealingLR(o, 10), 10, 0.5)),
+        ("one_cycle(0.5, 20)", rates(lambda o: L.OneCycleLR(o, 0.5, 20), 20, 0.5)),
+    ]
+    out.append("\nlayer One() {\n  param w: f64[1] = 0.0\n  forward() -> f64[] { sum(w) }\n}\n")
+    for code, got in schedules:
+        total = 0.0
+        out.append(f'\ntest "{code}" {{\n  let net = One()\n  let opt = SGD(net, lr = {code})\n')
+        for r in got:
+            total -= r
+            out.append(f"  minimize(opt) {{ net() }}\n  assert_close(net.w, tensor([{total!r}], dtype = f64), rtol = 1e-9, atol = 1e-12)\n")
+        out.append("}\n")
+    open(os.path.join(HERE, "optimizers.nnl"), "w").write("".join(out))
+
+
+write_activations()
+write_losses()
+write_optimizers()
