@@ -1,0 +1,846 @@
+// From a graph to kernels: brings contractions into a form that kernels know, decides which values get memory, puts those that are
+// computed together into groups, and writes each group as a kernel. What happens to memory and order is in plan.cpp.
+#include "compiler/loop/lower.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "compiler/loop/lowering.h"
+#include "compiler/loop/plan.h"
+#include "compiler/ops/build.h"
+
+namespace nnlc::loop {
+
+namespace {
+
+bool is_elementwise(const Node* n) { return n->op->op_class == graph::OpClass::elementwise; }
+bool is_reduction(const Node* n) { return n->op->name.starts_with("reduce_") || n->op->name.starts_with("arg"); }
+bool is_library(const Node* n) {
+  std::string_view o = n->op->name;
+  return o == "scatter_add" || o == "scatter_add_along" || o == "sort" || o == "argsort" || o == "cumsum";
+}
+bool is_heavy(const Node* n) {
+  Fn f;
+  return n->op->name == "random" || (fn_from_op(n->op->name, f) && ((f >= Fn::exp && f <= Fn::erf && f != Fn::sqrt) || f == Fn::pow));
+}
+/// Read through without a memory of its own: movement, and casts, which cost next to nothing.
+bool is_transparent(const Node* n) { return is_movement(n) || n->op->name == "cast"; }
+
+int64_t count_of(const Node* n) {
+  int64_t c = 1;
+  for (int64_t s : sizes_of(n)) c *= s;
+  return c;
+}
+
+graph::IntList reduced_axes(const Node* n) {
+  if (n->op->name.starts_with("reduce_")) return n->ints_attr("axes");
+  return {n->int_attr("axis")};
+}
+
+class Lowering {
+ public:
+  explicit Lowering(graph::Graph& g) : g_(g) {}
+  Plan run();
+
+ private:
+  // Preparation: the graph is rewritten.
+  void prepare_contractions();
+  void split_reductions();
+  void widen_scatters();
+  // Roots.
+  void find_roots();
+  void make_root(const Node* n);
+  const Node* dense(const Node* n);
+  int64_t cost(const Node* n, int depth);
+  // Groups.
+  void form_groups();
+  bool join(const Node* n, int group);
+  void open_group(const Node* n);
+  bool depends(int from, int on) const;
+  void set_domain(const Node* n, Root& r, Group& g);
+  bool fits(const Node* n, const Group& g, std::vector<Axis>& axes, Root& r) const;
+  void read_set(const Node* n, const Root& r, Group& g, bool& ok);
+  void build_value(NestBuilder& b, const Node* n, const Root& r, int& value);
+  // Kernels.
+  BuiltGroup build(int group);
+  BuiltGroup build_library(int group);
+  BuiltGroup build_gemm(int group);
+  bool gemm_strides(const Node* n, Gemm& out, const Node** base) const;
+  bool view(const Node* x, const std::string& labels, const ContractLabels& l, const Node*& base, std::map<char, int64_t>& stride, int64_t& offset) const;
+  void finish_phases(Kernel& k, const std::vector<Store>& stores);
+
+  graph::Graph& g_;
+  RootMap roots_;
+  std::vector<const Node*> root_order_;
+  std::vector<Group> groups_;
+  std::unordered_map<const Node*, std::vector<const Node*>> users_;
+  std::set<const Node*> results_, forced_;
+};
+
+// ------------------------------------------------------------------------------------------------ preparation
+
+}  // namespace
+
+ContractLabels sort_labels(const Node& n) {
+  ContractLabels l;
+  const std::string &a = n.str_attr("a"), &b = n.str_attr("b"), &o = n.str_attr("out");
+  for (size_t i = 0; i < a.size(); i++) l.size[a[i]] = n.operands[0]->type.shape[i].value();
+  for (size_t i = 0; i < b.size(); i++) l.size[b[i]] = n.operands[1]->type.shape[i].value();
+  for (char c : o) {
+    bool in_a = a.find(c) != a.npos, in_b = b.find(c) != b.npos;
+    (in_a && in_b ? l.batch : in_a ? l.m : l.n) += c;
+  }
+  for (char c : a)
+    if (o.find(c) == o.npos) l.k += c;
+  for (char c : b)
+    if (o.find(c) == o.npos && a.find(c) == a.npos) l.k += c;
+  return l;
+}
+
+namespace {
+
+bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out);
+int64_t product(const std::string& labels, const ContractLabels& l);
+
+/// A result with its labels in another order than batch, m, n is made in that order and permuted: readers see through it.
+void Lowering::prepare_contractions() {
+  std::vector<Node*> order = g_.order();
+  std::vector<Node*> out;
+  for (Node* n : order) {
+    out.push_back(n);
+    if (n->op->name != "contract") continue;
+    auto l = sort_labels(*n);
+    std::string wanted = l.batch + l.m + l.n, have = n->str_attr("out");
+    if (wanted == have) continue;
+    std::string other = l.batch + l.n + l.m;
+    size_t before = g_.order().size();
+    Node *c, *p;
+    if (other == have) {
+      c = graph::contract(g_, n->operands[1], n->operands[0], n->str_attr("b"), n->str_attr("a"), have, n->span);
+      p = c;
+    } else {
+      c = graph::contract(g_, n->operands[0], n->operands[1], n->str_attr("a"), n->str_attr("b"), wanted, n->span);
+      graph::IntList perm;
+      for (char h : have) perm.push_back(int64_t(wanted.find(h)));
+      p = graph::permute(g_, c, perm, n->span);
+    }
+    out.insert(out.end(), g_.order().begin() + before, g_.order().end());
+    g_.order().resize(before);
+    g_.replace_uses(n, p);
+  }
+  g_.order() = out;
+  g_.drop_dead();
+  // A side whose labels don't walk its memory evenly is copied into the order of the product (for a convolution: im2col).
+  order = g_.order();
+  out.clear();
+  for (Node* n : order) {
+    if (n->op->name == "contract" && graph::is_float(n->type.dtype)) {
+      auto l = sort_labels(*n);
+      int64_t m = product(l.m, l), nn = product(l.n, l), k = product(l.k, l);
+      if (m >= 4 && nn >= 4 && k >= 8 && m * nn * k >= 8192) {
+        for (int side = 0; side < 2; side++) {
+          std::string key = side ? "b" : "a", labels = n->str_attr(key);
+          const std::string& own = side ? l.n : l.m;
+          const Node* base;
+          std::map<char, int64_t> stride;
+          int64_t offset, ignored;
+          if (view(n->operands[side], labels, l, base, stride, offset) && collapse(own, l, stride, ignored) && collapse(l.k, l, stride, ignored)) continue;
+          std::string wanted = l.batch + own + l.k;
+          if (wanted.size() != labels.size()) continue;  // a sum over one side alone
+          graph::IntList perm;
+          for (char c : wanted) perm.push_back(int64_t(labels.find(c)));
+          size_t before = g_.order().size();
+          Node* copy = graph::permute(g_, n->operands[side], perm, n->span);
+          forced_.insert(copy);
+          n->operands[side] = copy;
+          n->attrs[key] = wanted;
+          out.insert(out.end(), g_.order().begin() + before, g_.order().end());
+          g_.order().resize(before);
+        }
+      }
+    }
+    out.push_back(n);
+  }
+  g_.order() = out;
+  g_.drop_dead();
+}
+
+/// A long sum for few results is cut into parts that threads share: their number comes from the shape alone.
+void Lowering::split_reductions() {
+  std::vector<Node*> order = g_.order(), out;
+  for (Node* n : order) {
+    out.push_back(n);
+    if (!n->op->name.starts_with("reduce_")) continue;
+    const Node* x = n->operands[0];
+    auto sizes = sizes_of(x);
+    auto axes = n->ints_attr("axes");
+    int64_t results = count_of(n), all = count_of(x);
+    if (all == 0 || results > 64 || all / std::max<int64_t>(results, 1) < 8192) continue;
+    // The slowest axis that divides well.
+    int64_t axis = -1, parts = 0;
+    for (int64_t a : axes)
+      for (int64_t p : {32, 28, 24, 20, 16, 14, 12, 10, 8})
+        if (axis < 0 && sizes[a] % p == 0 && sizes[a] > p) axis = a, parts = p;
+    if (axis < 0)
+      for (int64_t a : axes)
+        if (axis < 0 && sizes[a] >= 8 && sizes[a] <= 64 && axes.size() > 1) axis = a, parts = sizes[a];
+    if (axis < 0) continue;
+    size_t before = g_.order().size();
+    graph::Shape shape;
+    graph::IntList inner;
+    int64_t part_axis = 0, kept = 0;
+    for (size_t i = 0; i < sizes.size(); i++) {
+      bool reduced = std::find(axes.begin(), axes.end(), int64_t(i)) != axes.end();
+      if (int64_t(i) == axis) {
+        part_axis = kept;
+        shape.push_back(parts);
+        if (parts != sizes[i]) {
+          inner.push_back(int64_t(shape.size()));
+          shape.push_back(sizes[i] / parts);
+        }
+        continue;
+      }
+      if (reduced) inner.push_back(int64_t(shape.size()));
+      else kept++;
+      shape.push_back(sizes[i]);
+    }
+    Node* r = shape == x->type.shape ? n->operands[0] : graph::reshape(g_, n->operands[0], shape, n->span);
+    Node* first = graph::make(g_, n->op->name, {r}, {{"axes", inner}}, n->span);
+    Node* second = graph::make(g_, n->op->name, {first}, {{"axes", graph::IntList{part_axis}}}, n->span);
+    if (second->type != n->type) {
+      g_.order().resize(before);
+      continue;
+    }
+    out.insert(out.end(), g_.order().begin() + before, g_.order().end());
+    g_.order().resize(before);
+    g_.replace_uses(n, second);
+  }
+  g_.order() = out;
+  g_.drop_dead();
+}
+
+/// Sums of f16 and bf16 are kept in f32.
+void Lowering::widen_scatters() {
+  std::vector<Node*> order = g_.order(), out;
+  for (Node* n : order) {
+    out.push_back(n);
+    bool scatter = n->op->name == "scatter_add" || n->op->name == "scatter_add_along";
+    if ((!scatter && n->op->name != "cumsum") || (n->type.dtype != DType::bf16 && n->type.dtype != DType::f16)) continue;
+    size_t before = g_.order().size();
+    auto operands = n->operands;
+    Node*& values = operands[scatter ? 1 : 0];
+    values = graph::cast(g_, values, DType::f32, n->span);
+    Node* wide = graph::make(g_, n->op->name, operands, n->attrs, n->span);
+    Node* narrow = graph::cast(g_, wide, n->type.dtype, n->span);
+    out.insert(out.end(), g_.order().begin() + before, g_.order().end());
+    g_.order().resize(before);
+    g_.replace_uses(n, narrow);
+  }
+  g_.order() = out;
+  g_.drop_dead();
+}
+
+// ------------------------------------------------------------------------------------------------ roots
+
+void Lowering::make_root(const Node* n) {
+  if (roots_.count(n) || n->op->name == "input" || n->op->name == "constant") return;
+  Root r;
+  if (n->op->name == "contract") r.kind = Root::Kind::contraction;
+  else if (is_library(n)) r.kind = Root::Kind::library;
+  else if (is_reduction(n)) {
+    auto sizes = sizes_of(n->operands[0]);
+    for (int64_t a : reduced_axes(n))
+      if (sizes[a] != 1) r.kind = Root::Kind::reduction;
+  }
+  roots_.emplace(n, r);
+}
+
+/// The value whose memory can be read as n's: a reshape of a dense value is that value.
+const Node* Lowering::dense(const Node* n) {
+  while (n->op->name == "reshape" || n->op->name == "stop_gradient") n = n->operands[0];
+  return n;
+}
+
+int64_t Lowering::cost(const Node* n, int depth) {
+  if (depth > 12 || roots_.count(n)) return n->op->name == "constant" ? 0 : 1;
+  if (n->op->name == "input") return 1;
+  int64_t c = is_heavy(n) ? 12 : n->op->name == "div" || n->op->name == "sqrt" ? 3 : is_elementwise(n) ? 1 : 0;
+  for (const Node* x : n->operands) c += cost(x, depth + 1);
+  return c;
+}
+
+void Lowering::find_roots() {
+  for (const Node* n : g_.nodes())
+    for (const Node* x : n->operands) users_[x].push_back(n);
+  for (auto& o : g_.outputs) results_.insert(o.value);
+  // Readers of a value, seen through what has no memory of its own.
+  std::unordered_map<const Node*, int64_t> readers;
+  std::unordered_map<const Node*, bool> widened;  // some reader is larger: it would be computed again and again
+  auto& order = g_.order();
+  for (auto it = order.rbegin(); it != order.rend(); ++it) {
+    const Node* n = *it;
+    int64_t count = results_.count(n) ? 1 : 0;
+    bool wide = false;
+    std::set<const Node*> seen;
+    for (const Node* u : users_[n]) {
+      if (!seen.insert(u).second) continue;
+      bool open = is_transparent(u) && !results_.count(u);
+      count += open ? readers[u] : 1;
+      wide |= open && (widened[u] || count_of(u) > count_of(n));
+      wide |= u->op->name == "gather" || u->op->name == "gather_along" || u->op->name == "contract";
+    }
+    readers[n] = count;
+    widened[n] = wide;
+  }
+  for (const Node* n : forced_) make_root(n);
+  for (const Node* n : g_.nodes()) {
+    if (n->op->name == "input" || n->op->name == "constant") continue;
+    if (results_.count(n)) make_root(n);
+    if (n->op->name == "contract" || is_library(n) || is_reduction(n)) make_root(n);
+    if (is_library(n))
+      for (const Node* x : n->operands) make_root(dense(x));
+    if (n->op->name == "contract")
+      // What moves data is read in place; what computes is computed once.
+      for (const Node* x : n->operands) {
+        while (is_movement(x) && !roots_.count(x) && x->op->name != "pad" && x->op->name != "concat" && x->op->name != "dynamic_slice") x = x->operands[0];
+        make_root(x);
+      }
+    if (roots_.count(n) || is_transparent(n) || n->op->name == "iota") continue;
+    int64_t c = cost(n, 0);
+    if (readers[n] > 1 && c > 3) make_root(n);
+    else if (widened[n] && c > 4) make_root(n);
+    else if (n->op->name == "gather" && readers[n] > 1) make_root(n);
+  }
+  // A reshape that no index map expresses would divide for every element.
+  for (const Node* n : g_.nodes()) {
+    if (n->op->name != "reshape" || roots_.count(n)) continue;
+    const Node* x = n->operands[0];
+    std::vector<Axis> axes;
+    Index ix, to;
+    for (int64_t s : sizes_of(n)) {
+      ix.push_back(s == 1 ? Affine() : Affine::axis(int(axes.size())));
+      if (s != 1) axes.push_back({s, true});
+    }
+    if (!through_movement(n, ix, axes, to) && x->op->name != "reshape") make_root(x);
+  }
+  for (const Node* n : g_.nodes())
+    if (roots_.count(n)) root_order_.push_back(n);
+}
+
+// ------------------------------------------------------------------------------------------------ groups
+
+/// The domain of a root: one axis for each dim that isn't 1.
+void Lowering::set_domain(const Node* n, Root& r, Group& g) {
+  g.axes.clear();
+  auto add = [&](int64_t size, bool outer) {
+    if (size == 1) return Affine();
+    g.axes.push_back({size, outer});
+    return Affine::axis(int(g.axes.size()) - 1);
+  };
+  r.canonical.clear();
+  if (r.kind == Root::Kind::reduction) {
+    auto sizes = sizes_of(n->operands[0]);
+    auto axes = reduced_axes(n);
+    for (size_t i = 0; i < sizes.size(); i++) {
+      bool reduced = std::find(axes.begin(), axes.end(), int64_t(i)) != axes.end();
+      Affine a = add(sizes[i], !reduced);
+      if (!reduced) r.canonical.push_back(a);
+    }
+    r.per_row = true;
+  } else {
+    for (int64_t s : sizes_of(n)) r.canonical.push_back(add(s, true));
+    if (r.kind == Root::Kind::contraction) {
+      auto l = sort_labels(*n);
+      for (char c : l.k) add(l.size[c], false);
+      r.per_row = true;
+    }
+  }
+}
+
+/// Whether n's domain is the group's; axes gets the group's axes as they would then be.
+bool Lowering::fits(const Node* n, const Group& g, std::vector<Axis>& axes, Root& r) const {
+  axes = g.axes;
+  auto match = [&](const std::vector<int64_t>& sizes, bool outer_only, Index& index) {
+    size_t at = 0;
+    index.clear();
+    for (int64_t s : sizes) {
+      if (s == 1) {
+        index.push_back({});
+        continue;
+      }
+      while (outer_only && at < axes.size() && !axes[at].outer) at++;
+      if (at == axes.size() || axes[at].size != s) return false;
+      index.push_back(Affine::axis(int(at++)));
+    }
+    while (outer_only && at < axes.size() && !axes[at].outer) at++;
+    return at == axes.size();
+  };
+  if (r.kind == Root::Kind::reduction) {
+    auto sizes = sizes_of(n->operands[0]);
+    auto reduced = reduced_axes(n);
+    Index full;
+    if (!match(sizes, false, full)) return false;
+    std::vector<bool> inner(axes.size());
+    r.canonical.clear();
+    for (size_t i = 0; i < sizes.size(); i++) {
+      bool is = std::find(reduced.begin(), reduced.end(), int64_t(i)) != reduced.end();
+      if (!is) r.canonical.push_back(full[i]);
+      else if (!full[i].is_constant()) inner[full[i].terms[0].first] = true;
+    }
+    bool open = !g.has_inner();
+    for (size_t i = 0; i < axes.size(); i++) {
+      if (!open && inner[i] == axes[i].outer) return false;
+      axes[i].outer = !inner[i];
+    }
+    if (open) {
+      // Elements that were split over threads now stand in rows: enough rows must be left.
+      int64_t rows = 1, all = 1;
+      for (auto& a : axes) all *= a.size, rows *= a.outer ? a.size : 1;
+      if (all > 65536 && rows < 64) return false;
+    }
+    r.per_row = true;
+    return true;
+  }
+  if (r.kind != Root::Kind::elementwise) return false;
+  if (g.has_inner() && match(sizes_of(n), true, r.canonical)) {
+    r.per_row = true;
+    return true;
+  }
+  if (match(sizes_of(n), false, r.canonical)) {
+    r.per_row = !g.has_inner();
+    return true;
+  }
+  return false;
+}
+
+/// The value of n at its canonical index: for reductions what is reduced.
+void Lowering::build_value(NestBuilder& b, const Node* n, const Root& r, int& value) {
+  if (r.kind == Root::Kind::contraction) {
+    auto l = sort_labels(*n);
+    std::map<char, Affine> at;
+    std::string labels = n->str_attr("out") + l.k;
+    int axis = 0;
+    for (char c : labels) at[c] = l.size[c] == 1 ? Affine() : Affine::axis(axis++);
+    int side[2];
+    for (int s = 0; s < 2; s++) {
+      Index ix;
+      for (char c : n->str_attr(s ? "b" : "a")) ix.push_back(at[c]);
+      side[s] = b.eval(n->operands[s], ix);
+      if (n->type.dtype == DType::bf16 || n->type.dtype == DType::f16) side[s] = b.cast_to(side[s], DType::f32);
+      else side[s] = b.cast_to(side[s], n->type.dtype);
+    }
+    Expr e;
+    e.fn = Fn::mul;
+    e.type = b.k.exprs[side[0]].type;
+    e.args = {side[0], side[1]};
+    value = b.add(std::move(e));
+    return;
+  }
+  if (r.kind == Root::Kind::reduction) {
+    auto sizes = sizes_of(n->operands[0]);
+    auto reduced = reduced_axes(n);
+    Index ix;
+    int at = 0;
+    size_t kept = 0;
+    // Reduced dims stand on the inner axes in their order, the others where the result has them.
+    std::vector<int> inner;
+    for (size_t i = 0; i < b.k.axes.size(); i++)
+      if (!b.k.axes[i].outer) inner.push_back(int(i));
+    for (size_t i = 0; i < sizes.size(); i++) {
+      if (std::find(reduced.begin(), reduced.end(), int64_t(i)) == reduced.end()) ix.push_back(r.canonical[kept++]);
+      else ix.push_back(sizes[i] == 1 ? Affine() : Affine::axis(inner[at++]));
+    }
+    value = b.eval(n->operands[0], ix);
+    return;
+  }
+  value = b.compute(n, r.canonical, -1);
+}
+
+bool Lowering::depends(int from, int on) const {
+  std::vector<int> stack{from};
+  std::set<int> seen;
+  while (!stack.empty()) {
+    int g = stack.back();
+    stack.pop_back();
+    if (g == on) return true;
+    if (!seen.insert(g).second) continue;
+    for (int d : groups_[g].needs) stack.push_back(d);
+  }
+  return false;
+}
+
+/// What computing n in group g reads; ok: every member is read where it stands.
+void Lowering::read_set(const Node* n, const Root& r, Group& g, bool& ok) {
+  Kernel scratch;
+  scratch.axes = g.axes;
+  NestBuilder b(scratch, roots_, r.group);
+  b.dry = true;
+  int value;
+  build_value(b, n, r, value);
+  ok = !b.failed;
+  for (const Node* x : b.arguments) g.reads.insert(x);
+}
+
+bool Lowering::join(const Node* n, int gi) {
+  Group& g = groups_[gi];
+  if (g.closed || g.kind == Group::Kind::library) return false;
+  Root r = roots_.at(n);
+  std::vector<Axis> axes;
+  if (!fits(n, g, axes, r)) return false;
+  r.group = gi;
+  Group trial;
+  trial.axes = axes;
+  bool ok = true;
+  read_set(n, r, trial, ok);
+  if (!ok) return false;
+  std::set<int> needs;
+  for (const Node* x : trial.reads)
+    if (auto it = roots_.find(x); it != roots_.end()) {
+      if (it->second.group == gi) return false;
+      needs.insert(it->second.group);
+    }
+  for (int d : needs)
+    if (depends(d, gi)) return false;
+  g.axes = axes;
+  g.members.push_back(n);
+  g.needs.insert(needs.begin(), needs.end());
+  g.reads.insert(trial.reads.begin(), trial.reads.end());
+  // Members that stood on all axes may stand on rows now, or the other way round.
+  roots_[n] = r;
+  for (const Node* m : g.members) {
+    Root& mr = roots_[m];
+    mr.per_row = true;
+    for (auto& a : mr.canonical)
+      for (auto& [t, c] : a.terms) mr.per_row &= g.axes[t].outer;
+  }
+  return true;
+}
+
+void Lowering::open_group(const Node* n) {
+  int gi = int(groups_.size());
+  groups_.emplace_back();
+  Group& g = groups_.back();
+  Root& r = roots_[n];
+  r.group = gi;
+  g.members.push_back(n);
+  if (r.kind == Root::Kind::library) {
+    g.kind = Group::Kind::library;
+    for (const Node* x : n->operands) g.reads.insert(dense(x));
+  } else {
+    set_domain(n, r, g);
+    bool ok = true;
+    read_set(n, r, g, ok);
+    Gemm gemm;
+    const Node* base[2];
+    if (r.kind == Root::Kind::contraction && gemm_strides(n, gemm, base)) {
+      g.kind = Group::Kind::gemm;
+      g.closed = true;
+    }
+  }
+  for (const Node* x : g.reads)
+    if (auto it = roots_.find(x); it != roots_.end()) g.needs.insert(it->second.group);
+}
+
+void Lowering::form_groups() {
+  for (const Node* n : root_order_) {
+    Root& r = roots_[n];
+    bool done = false;
+    if (r.kind == Root::Kind::elementwise || r.kind == Root::Kind::reduction) {
+      // Groups whose results it reads, newest first; then those that read the same memory.
+      std::vector<int> candidates;
+      Group trial;
+      Root own = r;
+      own.group = -2;
+      set_domain(n, own, trial);
+      bool ok = true;
+      read_set(n, own, trial, ok);
+      std::set<int, std::greater<>> producers;
+      for (const Node* x : trial.reads)
+        if (auto it = roots_.find(x); it != roots_.end() && it->second.group >= 0) producers.insert(it->second.group);
+      candidates.assign(producers.begin(), producers.end());
+      for (int gi = int(groups_.size()) - 1, tries = 0; gi >= 0 && tries < 6; gi--) {
+        if (groups_[gi].kind != Group::Kind::nest || producers.count(gi)) continue;
+        bool shares = false;
+        for (const Node* x : trial.reads) shares |= count_of(x) > 1 && groups_[gi].reads.count(x);
+        if (shares) candidates.push_back(gi), tries++;
+      }
+      for (int gi : candidates)
+        if (!done && join(n, gi)) done = true;
+    }
+    if (!done) open_group(n);
+  }
+  // Values that somebody outside reads are stored.
+  for (auto& g : groups_)
+    for (const Node* x : g.reads)
+      if (auto it = roots_.find(x); it != roots_.end()) it->second.stored = true;
+  for (const Node* n : results_)
+    if (auto it = roots_.find(n); it != roots_.end()) it->second.stored = true;
+}
+
+// ------------------------------------------------------------------------------------------------ kernels
+
+/// The memory behind one side of a contraction and the stride of each label in it.
+bool Lowering::view(const Node* x, const std::string& labels, const ContractLabels& l, const Node*& base,
+                    std::map<char, int64_t>& stride, int64_t& offset) const {
+  std::vector<Axis> axes;
+  Index ix;
+  for (char c : labels) {
+    ix.push_back(Affine::axis(int(axes.size())));
+    axes.push_back({l.size.at(c), true});
+  }
+  Affine flat;
+  while (true) {
+    bool in_memory = !is_movement(x) || roots_.count(x) || forced_.count(x);
+    if (in_memory) {
+      flat = flatten(ix, sizes_of(x));
+      break;
+    }
+    if (x->op->name == "pad" || x->op->name == "concat" || x->op->name == "dynamic_slice") {
+      flat = flatten(ix, sizes_of(x));
+      break;
+    }
+    Index to;
+    if (!through_movement(x, ix, axes, to)) {
+      const Node* y = x;
+      Affine f = flatten(ix, sizes_of(x));
+      while (y->op->name == "reshape" && !roots_.count(y) && !forced_.count(y)) y = y->operands[0];
+      bool dense = !is_movement(y) || roots_.count(y) || forced_.count(y) || y->op->name == "pad" || y->op->name == "concat" || y->op->name == "dynamic_slice";
+      if (!dense) return false;
+      x = y;
+      flat = f;
+      break;
+    }
+    ix = to;
+    x = x->operands[0];
+  }
+  base = x;
+  offset = flat.constant;
+  for (size_t i = 0; i < labels.size(); i++) stride[labels[i]] = l.size.at(labels[i]) == 1 ? 0 : flat.coefficient(int(i));
+  return true;
+}
+
+/// The one stride with which labels, slowest first, are walked; false if there's none.
+bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out) {
+  out = 0;
+  int64_t inner_size = 1;
+  bool first = true;
+  for (size_t i = labels.size(); i-- > 0;) {
+    int64_t size = l.size.at(labels[i]);
+    if (size == 1) continue;
+    if (first) out = stride[labels[i]];
+    else if (stride[labels[i]] != out * inner_size) return false;
+    first = false;
+    inner_size *= size;
+  }
+  return true;
+}
+
+int64_t product(const std::string& labels, const ContractLabels& l) {
+  int64_t p = 1;
+  for (char c : labels) p *= l.size.at(c);
+  return p;
+}
+
+bool Lowering::gemm_strides(const Node* n, Gemm& g, const Node** base) const {
+  DType t = n->type.dtype, ta = n->operands[0]->type.dtype, tb = n->operands[1]->type.dtype;
+  if (!graph::is_float(t) || ta != tb || ta == DType::f16 || t == DType::f16) return false;
+  auto l = sort_labels(*n);
+  g = {};
+  g.m = product(l.m, l), g.n = product(l.n, l), g.k = product(l.k, l);
+  if (g.m < 2 || g.n < 4 || g.k < 4 || product(l.batch, l) == 0) return false;
+  for (char c : l.k)
+    if (n->str_attr("a").find(c) == std::string::npos || n->str_attr("b").find(c) == std::string::npos) return false;
+  std::map<char, int64_t> sa, sb, sc;
+  if (!view(n->operands[0], n->str_attr("a"), l, base[0], sa, g.a_offset) || !view(n->operands[1], n->str_attr("b"), l, base[1], sb, g.b_offset)) return false;
+  auto out = row_major(sizes_of(n));
+  for (size_t i = 0; i < out.size(); i++) sc[n->str_attr("out")[i]] = out[i];
+  if (!collapse(l.m, l, sa, g.a_m) || !collapse(l.n, l, sb, g.b_n) || !collapse(l.k, l, sa, g.a_k) || !collapse(l.k, l, sb, g.b_k) ||
+      !collapse(l.m, l, sc, g.c_m) || !collapse(l.n, l, sc, g.c_n)) return false;
+  // Batch labels go together from the fastest on while all three sides agree; the rest are loops around.
+  size_t split = l.batch.size();
+  while (split > 0) {
+    std::string tail = l.batch.substr(split - 1);
+    if (!collapse(tail, l, sa, g.a_batch) || !collapse(tail, l, sb, g.b_batch) || !collapse(tail, l, sc, g.c_batch)) break;
+    split--;
+  }
+  std::string tail = l.batch.substr(split);
+  collapse(tail, l, sa, g.a_batch), collapse(tail, l, sb, g.b_batch), collapse(tail, l, sc, g.c_batch);
+  g.batch = product(tail, l);
+  for (size_t i = 0; i < split; i++)
+    if (char c = l.batch[i]; l.size.at(c) != 1) g.outer.push_back({l.size.at(c), sa[c], sb[c], sc[c]});
+  return true;
+}
+
+/// Sorts reductions and stores into passes over the inner axes: a value that needs a reduction's result comes in a later one.
+void Lowering::finish_phases(Kernel& k, const std::vector<Store>& stores) {
+  size_t n = k.exprs.size();
+  std::vector<int> phase(n, 0), reduction_phase(k.reductions.size(), 0);
+  std::vector<bool> inner(n, false);
+  auto affine = [&](const Affine& a, size_t e) {
+    for (auto& [t, c] : a.terms) {
+      if (t < kDynamic) inner[e] = inner[e] || !k.axes[t].outer;
+      else {
+        int v = k.dynamics[t - kDynamic].value;
+        inner[e] = inner[e] || inner[v];
+        phase[e] = std::max(phase[e], phase[v]);
+      }
+    }
+  };
+  int last = 0;
+  for (size_t e = 0; e < n; e++) {
+    const Expr& x = k.exprs[e];
+    for (int a : x.args) {
+      phase[e] = std::max(phase[e], phase[a]);
+      inner[e] = inner[e] || inner[a];
+    }
+    if (x.guard >= 0) {
+      phase[e] = std::max(phase[e], phase[x.guard]);
+      inner[e] = inner[e] || inner[x.guard];
+    }
+    affine(x.offset, e);
+    for (auto& b : x.bounds) affine(b.value, e);
+    if (x.fn == Fn::reduced) {
+      const Reduction& r = k.reductions[x.i];
+      reduction_phase[x.i] = phase[r.value];
+      phase[e] = phase[r.value] + 1;
+    }
+    last = std::max(last, phase[e]);
+  }
+  std::vector<Phase> rows(last + 1), loops(last + 1);
+  for (auto& l : loops) l.loops = true;
+  for (size_t r = 0; r < k.reductions.size(); r++) loops[reduction_phase[r]].reductions.push_back(int(r));
+  std::vector<Phase> done;
+  for (auto& s : stores) {
+    bool in = inner[s.value];
+    for (auto& [t, c] : s.offset.terms) in = in || (t < kDynamic && !k.axes[t].outer);
+    (in ? loops : rows)[phase[s.value]].stores.push_back(s);
+  }
+  for (int p = 0; p <= last; p++) {
+    if (!rows[p].stores.empty()) done.push_back(rows[p]);
+    if (!loops[p].stores.empty() || !loops[p].reductions.empty()) done.push_back(loops[p]);
+  }
+  k.phases = std::move(done);
+}
+
+int add_reduced(NestBuilder& b, ReduceKind kind, int value, DType type, Affine position) {
+  Kernel& k = b.k;
+  k.reductions.push_back({kind, value, -1, std::move(position), type});
+  Expr e;
+  e.fn = Fn::reduced;
+  e.type = type;
+  e.i = int64_t(k.reductions.size()) - 1;
+  return b.add(std::move(e));
+}
+
+BuiltGroup Lowering::build_library(int gi) {
+  const Node* n = groups_[gi].members[0];
+  BuiltGroup out;
+  Kernel& k = out.kernel;
+  k.kind = Kernel::Kind::library;
+  NestBuilder b(k, roots_, -1);
+  for (const Node* x : n->operands) b.argument(dense(x), false);
+  if (n->operands.size() == 2 && dense(n->operands[0]) == dense(n->operands[1])) {
+    k.args.push_back(k.args[0]);
+    b.arguments.push_back(b.arguments[0]);
+  }
+  b.argument(n, true);
+  Library& l = k.library;
+  l.op = n->op->name;
+  l.axis = n->int_attr("axis");
+  bool scatter = l.op.starts_with("scatter");
+  auto sizes = sizes_of(n);
+  for (size_t i = 0; i < sizes.size(); i++) (int64_t(i) < l.axis ? l.pre : int64_t(i) == l.axis ? l.size : l.post) *= sizes[i];
+  if (scatter) {
+    l.index_shape = sizes_of(n->operands[0]);
+    l.count = 1;
+    if (l.op == "scatter_add") for (int64_t s : l.index_shape) l.count *= s;
+    else l.shape = sizes;
+  }
+  if (n->attrs.count("descending")) l.descending = n->bool_attr("descending");
+  k.work = 0;
+  for (auto& a : k.args) k.work += a.elements * (l.op.ends_with("sort") ? 20 : 2);
+  out.args = b.arguments;
+  return out;
+}
+
+BuiltGroup Lowering::build_gemm(int gi) {
+  const Node* n = groups_[gi].members[0];
+  BuiltGroup out;
+  Kernel& k = out.kernel;
+  k.kind = Kernel::Kind::gemm;
+  const Node* base[2];
+  gemm_strides(n, k.gemm, base);
+  NestBuilder b(k, roots_, -1);
+  for (const Node* x : {base[0], base[1], n}) {
+    // Both sides may be one value: an argument each.
+    int64_t count = count_of(x);
+    k.args.push_back({x->type.dtype, count, x == n});
+    b.arguments.push_back(x);
+  }
+  k.work = 2 * k.gemm.batch * k.gemm.m * k.gemm.n * k.gemm.k;
+  for (auto& o : k.gemm.outer) k.work *= o.size;
+  out.args = b.arguments;
+  return out;
+}
+
+BuiltGroup Lowering::build(int gi) {
+  Group& g = groups_[gi];
+  if (g.kind == Group::Kind::library) return build_library(gi);
+  if (g.kind == Group::Kind::gemm) return build_gemm(gi);
+  BuiltGroup out;
+  Kernel& k = out.kernel;
+  k.axes = g.axes;
+  NestBuilder b(k, roots_, gi);
+  std::vector<Store> stores;
+  for (const Node* n : g.members) {
+    const Root& r = roots_.at(n);
+    int value;
+    build_value(b, n, r, value);
+    if (r.kind == Root::Kind::reduction || r.kind == Root::Kind::contraction) {
+      std::string_view op = n->op->name;
+      ReduceKind kind = op == "reduce_max" ? ReduceKind::max : op == "reduce_min" ? ReduceKind::min : op == "reduce_prod" ? ReduceKind::prod
+                        : op == "argmax" ? ReduceKind::argmax : op == "argmin" ? ReduceKind::argmin : ReduceKind::sum;
+      Affine position;
+      if (kind >= ReduceKind::argmax) {
+        for (size_t i = 0; i < k.axes.size(); i++)
+          if (!k.axes[i].outer) position = Affine::axis(int(i));
+      } else if (kind == ReduceKind::sum || kind == ReduceKind::prod) {
+        value = b.cast_to(value, n->type.dtype == DType::bf16 || n->type.dtype == DType::f16 ? DType::f32 : n->type.dtype);
+      }
+      DType t = n->type.dtype;
+      bool narrow = kind <= ReduceKind::prod && (t == DType::bf16 || t == DType::f16);
+      value = add_reduced(b, kind, value, narrow ? DType::f32 : t, position);
+      if (narrow) value = b.cast_to(value, t);
+    }
+    b.set_member(n, value);
+    if (r.stored) stores.push_back({b.argument(n, true), flatten(r.canonical, sizes_of(n)), value});
+  }
+  int64_t elements = 1;
+  for (auto& a : k.axes) elements *= a.size;
+  k.work = elements * (int64_t(k.exprs.size()) + 10 * b.heavy);
+  finish_phases(k, stores);
+  merge_axes(k);
+  out.args = b.arguments;
+  return out;
+}
+
+Plan Lowering::run() {
+  widen_scatters();
+  split_reductions();
+  prepare_contractions();
+  find_roots();
+  form_groups();
+  std::vector<BuiltGroup> built;
+  for (size_t i = 0; i < groups_.size(); i++) {
+    bool wanted = false;
+    for (const Node* n : groups_[i].members) wanted |= roots_[n].stored;
+    if (wanted) built.push_back(build(int(i)));
+  }
+  return make_plan(g_, std::move(built));
+}
+
+}  // namespace
+
+Plan lower(graph::Graph& g) { return Lowering(g).run(); }
+
+}  // namespace nnlc::loop

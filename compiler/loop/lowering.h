@@ -1,0 +1,97 @@
+// Inside of the lowering: which values get memory (roots), which of them are computed together (groups), and the builder that writes
+// a group's expressions by walking the graph backwards from its roots.
+#pragma once
+#include <map>
+#include <set>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "compiler/graph/graph.h"
+#include "compiler/loop/kernel.h"
+
+namespace nnlc::loop {
+
+using graph::Node;
+
+/// A value that is computed by a kernel of its own or together with others. All other values are recomputed where they are read.
+struct Root {
+  enum class Kind : uint8_t { elementwise, reduction, contraction, library } kind = Kind::elementwise;
+  bool stored = false;      ///< another group or the caller reads it
+  int group = -1;
+  Index canonical;          ///< its index on the axes of its group
+  bool per_row = false;     ///< canonical uses outer axes only
+  int buffer = -1;
+};
+
+/// What one launch computes.
+struct Group {
+  enum class Kind : uint8_t { nest, gemm, library } kind = Kind::nest;
+  std::vector<Axis> axes;              ///< dims of the whole domain (those of size 1 left out), in the order of its shape
+  std::vector<const Node*> members;    ///< roots, operands first
+  std::set<int> needs;                 ///< groups whose results it reads
+  std::set<const Node*> reads;         ///< inputs and roots it loads
+  bool closed = false;                 ///< takes no further members
+  bool has_inner() const {
+    for (auto& a : axes)
+      if (!a.outer) return true;
+    return false;
+  }
+};
+
+/// One side of a contraction after its labels were sorted into batch, m or n, and k.
+struct ContractLabels {
+  std::string batch, m, n, k;
+  std::map<char, int64_t> size;
+};
+ContractLabels sort_labels(const Node& n);
+std::vector<int64_t> sizes_of(const Node* n);
+bool is_movement(const Node* n);
+/// Index maps of movement ops: the operand's index from the result's. False for ops that need a guard (pad, concat) or a value.
+bool through_movement(const Node* n, const Index& index, const std::vector<Axis>& axes, Index& operand);
+/// Splits a flat offset over dims; false if the terms don't fall apart along them.
+bool unflatten(const Affine& flat, const std::vector<int64_t>& sizes, const std::vector<Axis>& axes,
+               const std::vector<Dynamic>& dynamics, Index& out);
+
+using RootMap = std::unordered_map<const Node*, Root>;
+
+/// Writes expressions into a kernel.
+class NestBuilder {
+ public:
+  NestBuilder(Kernel& kernel, const RootMap& roots, int group) : k(kernel), roots_(roots), group_(group) {}
+
+  /// The value of n at `index`, an expression's id. Members of the group are read at their canonical index only; elsewhere `failed` is set.
+  int eval(const Node* n, const Index& index, int guard = -1);
+  /// The op of n itself, even if n is a root.
+  int compute(const Node* n, const Index& index, int guard);
+  /// Element of the value in memory.
+  int load(const Node* n, const Affine& offset, int guard);
+  int argument(const Node* n, bool written);
+  int add(Expr e);
+  int constant(DType t, double v);
+  int cast_to(int value, DType t);
+  /// Where the value of a member that is a reduction or contraction stands.
+  void set_member(const Node* n, int expr) { members_[n] = expr; }
+
+  Kernel& k;
+  std::vector<const Node*> arguments;  ///< the value behind each of the kernel's args
+  std::vector<const Node*> hits;       ///< members of the group that were read
+  bool failed = false;
+  bool dry = false;                    ///< only finds out what is read
+  int64_t heavy = 0;                   ///< transcendental functions written
+
+ private:
+  int inside(const std::vector<Bound>& bounds, int guard);
+  int random(const Node* n, const Index& index);
+  Affine dynamic(int value, int64_t size);
+  const RootMap& roots_;
+  int group_;
+  std::map<std::tuple<const Node*, Index, int>, int> memo_;
+  std::unordered_multimap<size_t, int> known_;
+  std::unordered_map<const Node*, int> members_, args_;
+};
+
+/// Merges axes that every access walks together, and puts outer ones first.
+void merge_axes(Kernel& k);
+
+}  // namespace nnlc::loop

@@ -1,0 +1,380 @@
+// Order, updates in place, memory and barriers of a step.
+#include "compiler/loop/plan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <queue>
+#include <set>
+
+#include "compiler/loop/lowering.h"
+#include "compiler/ops/build.h"
+
+namespace nnlc::loop {
+
+namespace {
+
+using graph::Node;
+
+/// Below this many scalar operations meeting the other threads costs more than it saves.
+constexpr int64_t kSmallWork = 20000;
+
+struct Step {
+  Kernel kernel;
+  std::vector<const Node*> args;
+  std::vector<int> buffers;  ///< overrides args where >= 0
+  std::set<int> after;
+};
+
+class Planner {
+ public:
+  Planner(const graph::Graph& g, std::vector<BuiltGroup> kernels) : g_(g) {
+    for (auto& k : kernels) {
+      steps_.push_back({std::move(k.kernel), std::move(k.args), {}, {}});
+      steps_.back().buffers.assign(steps_.back().args.size(), -1);
+    }
+  }
+  Plan run();
+
+ private:
+  int new_buffer(Buffer::Kind kind, int slot, const Node* n, std::string note);
+  int buffer_of(const Node* n);
+  void add_copy(const Node* from, int from_buffer, int to_buffer, const std::set<int>& after);
+  bool in_place_is_safe(const Step& s, const Node* value, const Node* input) const;
+  bool reaches(int from, int to) const;
+  void results();
+  std::vector<int> sorted() const;
+  void place(const std::vector<int>& order);
+  void barriers();
+
+  const graph::Graph& g_;
+  std::vector<Step> steps_;
+  Plan plan_;
+  std::map<const Node*, int> buffers_, writer_;
+  std::map<int, int> alias_;  ///< output buffer to the input buffer that has the same pointer
+};
+
+int Planner::new_buffer(Buffer::Kind kind, int slot, const Node* n, std::string note) {
+  Buffer b;
+  b.kind = kind;
+  b.slot = slot;
+  b.type = n->type.dtype;
+  b.shape = sizes_of(n);
+  b.elements = 1;
+  for (int64_t s : b.shape) b.elements *= s;
+  b.note = std::move(note);
+  plan_.buffers.push_back(std::move(b));
+  return int(plan_.buffers.size()) - 1;
+}
+
+template <class T>
+void put(std::vector<uint8_t>& bytes, T v) {
+  size_t at = bytes.size();
+  bytes.resize(at + sizeof v);
+  std::memcpy(bytes.data() + at, &v, sizeof v);
+}
+
+uint16_t to_bf16(float f) {
+  uint32_t u;
+  std::memcpy(&u, &f, 4);
+  if (f != f) return uint16_t(u >> 16 | 64);
+  return uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+std::vector<uint8_t> constant_bytes(const Node* n) {
+  std::vector<uint8_t> out;
+  size_t count = n->ints_attr("values").size();
+  for (size_t i = 0; i < count; i++) {
+    double f = graph::is_float(n->type.dtype) ? graph::constant_value(*n, i) : 0;
+    int64_t v = graph::is_float(n->type.dtype) ? 0 : graph::constant_int_value(*n, i);
+    switch (n->type.dtype) {
+      case DType::boolean: put(out, uint8_t(v != 0)); break;
+      case DType::u8: case DType::i8: put(out, uint8_t(v)); break;
+      case DType::i16: put(out, uint16_t(v)); break;
+      case DType::i32: put(out, uint32_t(v)); break;
+      case DType::i64: put(out, v); break;
+      case DType::f16: { _Float16 h = _Float16(f); put(out, h); break; }
+      case DType::bf16: put(out, to_bf16(float(f))); break;
+      case DType::f32: put(out, float(f)); break;
+      case DType::f64: put(out, f); break;
+    }
+  }
+  return out;
+}
+
+int Planner::buffer_of(const Node* n) {
+  if (auto it = buffers_.find(n); it != buffers_.end()) return it->second;
+  int b;
+  if (n->op->name == "constant") {
+    b = new_buffer(Buffer::Kind::constant, int(plan_.constants.size()), n, "");
+    plan_.constants.push_back(constant_bytes(n));
+  } else {
+    b = new_buffer(Buffer::Kind::temp, 0, n, std::string(n->op->name));
+  }
+  return buffers_[n] = b;
+}
+
+void Planner::add_copy(const Node* from, int from_buffer, int to_buffer, const std::set<int>& after) {
+  Step s;
+  int64_t count = plan_.buffers[to_buffer].elements;
+  Kernel& k = s.kernel;
+  k.args = {{from->type.dtype, count, false}, {from->type.dtype, count, true}};
+  Affine at;
+  if (count != 1) {
+    k.axes = {{count, true}};
+    at = Affine::axis(0);
+  }
+  Expr e;
+  e.fn = Fn::load;
+  e.type = from->type.dtype;
+  e.buffer = 0;
+  e.offset = at;
+  k.exprs.push_back(e);
+  Phase p;
+  p.stores.push_back({1, at, 0});
+  k.phases.push_back(p);
+  k.work = count;
+  s.args = {from, from};
+  s.buffers = {from_buffer, to_buffer};
+  s.after = after;
+  steps_.push_back(std::move(s));
+}
+
+/// Whether the kernel reads each old element no later than it writes the new one.
+bool Planner::in_place_is_safe(const Step& s, const Node* value, const Node* input) const {
+  const Kernel& k = s.kernel;
+  int in = -1, out = -1;
+  for (size_t i = 0; i < s.args.size(); i++) {
+    if (s.args[i] == input) in = int(i);
+    if (s.args[i] == value) out = int(i);
+  }
+  if (in < 0) return true;
+  if (k.kind != Kernel::Kind::nest || k.phases.empty()) return false;
+  const Store* store = nullptr;
+  for (auto& st : k.phases.back().stores)
+    if (st.buffer == out) store = &st;
+  if (!store) return false;
+  for (auto& [t, c] : store->offset.terms)
+    if (t >= kDynamic) return false;
+  for (auto& e : k.exprs)
+    if (e.fn == Fn::load && e.buffer == in && e.offset != store->offset) return false;
+  // A store that repeats along an axis writes again what was read before.
+  for (size_t a = 0; a < k.axes.size(); a++)
+    if (k.axes[a].size > 1 && !store->offset.coefficient(int(a)) && k.axes[a].outer) return false;
+  return true;
+}
+
+bool Planner::reaches(int from, int to) const {
+  std::vector<int> stack{from};
+  std::set<int> seen;
+  while (!stack.empty()) {
+    int s = stack.back();
+    stack.pop_back();
+    if (s == to) return true;
+    if (!seen.insert(s).second) continue;
+    for (int d : steps_[s].after) stack.push_back(d);
+  }
+  return false;
+}
+
+void Planner::results() {
+  std::set<const Node*> placed;
+  auto readers_of = [&](const Node* n) {
+    std::set<int> r;
+    for (size_t s = 0; s < steps_.size(); s++)
+      for (size_t a = 0; a < steps_[s].args.size(); a++)
+        if (steps_[s].args[a] == n && !steps_[s].kernel.args[a].written) r.insert(int(s));
+    return r;
+  };
+  struct Late { const Node* from; int to; const Node* over; };
+  std::vector<Late> late;
+  for (size_t i = 0; i < g_.outputs.size(); i++) {
+    auto& o = g_.outputs[i];
+    if (o.value == o.updates) continue;  // keeps its value
+    int slot = int(g_.inputs.size() + i);
+    int buffer = new_buffer(Buffer::Kind::output, slot, o.value, o.updates ? "updates " + o.updates->name : "");
+    if (o.updates) alias_[buffer] = buffers_.at(o.updates);
+    bool computed = writer_.count(o.value) && !placed.count(o.value);
+    if (computed && !o.updates) {
+      placed.insert(o.value);
+      buffers_[o.value] = buffer;
+      continue;
+    }
+    if (!o.updates) {
+      late.push_back({o.value, buffer, nullptr});
+      continue;
+    }
+    if (computed) {
+      int w = writer_.at(o.value);
+      bool safe = in_place_is_safe(steps_[w], o.value, o.updates);
+      auto readers = readers_of(o.updates);
+      for (int r : readers) safe = safe && (r == w || !reaches(r, w));
+      // The old value may also be wanted as a result.
+      for (auto& other : g_.outputs) safe = safe && other.value != o.updates;
+      if (safe) {
+        for (int r : readers)
+          if (r != w) steps_[w].after.insert(r);
+        placed.insert(o.value);
+        buffers_[o.value] = buffer;
+        continue;
+      }
+    }
+    late.push_back({o.value, buffer, o.updates});
+  }
+  // Values that are copied at the end. What overwrites an input first waits for all its readers; a value that is itself
+  // an overwritten input goes through a temporary.
+  std::set<const Node*> overwritten;
+  for (auto& l : late)
+    if (l.over) overwritten.insert(l.over);
+  for (auto& o : g_.outputs)
+    if (o.updates && o.value != o.updates) overwritten.insert(o.updates);
+  std::vector<std::pair<Late, int>> second;
+  for (auto& l : late) {
+    std::set<int> after;
+    if (writer_.count(l.from)) after.insert(writer_.at(l.from));
+    if (l.over && overwritten.count(l.from)) {
+      int temp = new_buffer(Buffer::Kind::temp, 0, l.from, "kept");
+      add_copy(l.from, buffer_of(l.from), temp, after);
+      second.emplace_back(l, temp);
+      continue;
+    }
+    if (!l.over) {
+      add_copy(l.from, buffer_of(l.from), l.to, after);
+      continue;
+    }
+    second.emplace_back(l, -1);
+  }
+  for (auto& [l, temp] : second) {
+    std::set<int> after = readers_of(l.over);
+    if (writer_.count(l.from)) after.insert(writer_.at(l.from));
+    for (size_t s = 0; s < steps_.size(); s++)
+      for (int b : steps_[s].buffers)
+        if (temp >= 0 && b == temp) after.insert(int(s));
+    const Node* from = l.from;
+    add_copy(from, temp >= 0 ? temp : buffer_of(from), l.to, after);
+  }
+}
+
+std::vector<int> Planner::sorted() const {
+  std::vector<int> missing(steps_.size()), order;
+  std::vector<std::vector<int>> next(steps_.size());
+  for (size_t s = 0; s < steps_.size(); s++) {
+    missing[s] = int(steps_[s].after.size());
+    for (int d : steps_[s].after) next[d].push_back(int(s));
+  }
+  std::priority_queue<int, std::vector<int>, std::greater<>> ready;
+  for (size_t s = 0; s < steps_.size(); s++)
+    if (!missing[s]) ready.push(int(s));
+  while (!ready.empty()) {
+    int s = ready.top();
+    ready.pop();
+    order.push_back(s);
+    for (int t : next[s])
+      if (--missing[t] == 0) ready.push(t);
+  }
+  return order;
+}
+
+/// Offsets of temporaries: large ones first, each at the lowest place where nothing alive at the same time is.
+void Planner::place(const std::vector<int>& order) {
+  std::map<int, std::pair<int, int>> life;
+  for (size_t i = 0; i < order.size(); i++)
+    for (int b : steps_[order[i]].buffers)
+      if (plan_.buffers[b].kind == Buffer::Kind::temp) {
+        auto it = life.try_emplace(b, int(i), int(i)).first;
+        it->second.second = int(i);
+      }
+  std::vector<int> temps;
+  for (auto& [b, l] : life) temps.push_back(b);
+  auto bytes = [&](int b) { return (plan_.buffers[b].elements * int64_t(graph::size_bytes(plan_.buffers[b].type)) + 127) / 64 * 64; };
+  std::stable_sort(temps.begin(), temps.end(), [&](int a, int b) { return bytes(a) > bytes(b); });
+  std::vector<int> placed;
+  for (int t : temps) {
+    std::vector<std::pair<int64_t, int64_t>> taken;
+    for (int p : placed)
+      if (life[p].first <= life[t].second && life[t].first <= life[p].second) taken.emplace_back(plan_.buffers[p].offset, plan_.buffers[p].offset + bytes(p));
+    std::sort(taken.begin(), taken.end());
+    int64_t at = 0;
+    for (auto& [lo, hi] : taken) {
+      if (lo - at >= bytes(t)) break;
+      at = std::max(at, hi);
+    }
+    plan_.buffers[t].offset = at;
+    plan_.arena_bytes = std::max(plan_.arena_bytes, at + bytes(t));
+    placed.push_back(t);
+  }
+}
+
+void Planner::barriers() {
+  struct Access { bool arena; int64_t low, high; bool write; };
+  auto accesses = [&](const Launch& l) {
+    std::vector<Access> out;
+    const Kernel& k = plan_.kernels[l.kernel];
+    for (size_t i = 0; i < l.buffers.size(); i++) {
+      int b = l.buffers[i];
+      const Buffer& buf = plan_.buffers[b];
+      if (buf.kind == Buffer::Kind::constant) continue;
+      if (buf.kind == Buffer::Kind::temp)
+        out.push_back({true, buf.offset, buf.offset + buf.elements * int64_t(graph::size_bytes(buf.type)), k.args[i].written});
+      else {
+        int id = alias_.count(b) ? alias_.at(b) : b;
+        out.push_back({false, id, id + 1, k.args[i].written});
+      }
+    }
+    return out;
+  };
+  struct Since { std::vector<Access> all; bool single, scratch; };
+  std::vector<Since> since;
+  for (auto& l : plan_.launches) {
+    const Kernel& k = plan_.kernels[l.kernel];
+    l.single = k.work < kSmallWork;
+    bool scratch = k.kind == Kernel::Kind::gemm;
+    auto mine = accesses(l);
+    bool conflict = false;
+    for (auto& s : since) {
+      if (s.single && l.single) continue;
+      conflict |= scratch && s.scratch;
+      for (auto& a : s.all)
+        for (auto& b : mine) conflict |= (a.write || b.write) && a.arena == b.arena && a.low < b.high && b.low < a.high;
+    }
+    if (conflict) {
+      l.barrier = true;
+      since.clear();
+    }
+    since.push_back({std::move(mine), l.single, scratch});
+  }
+}
+
+Plan Planner::run() {
+  plan_.name = g_.name;
+  for (size_t i = 0; i < g_.inputs.size(); i++) buffers_[g_.inputs[i]] = new_buffer(Buffer::Kind::input, int(i), g_.inputs[i], g_.inputs[i]->name);
+  for (size_t s = 0; s < steps_.size(); s++)
+    for (size_t a = 0; a < steps_[s].args.size(); a++)
+      if (steps_[s].kernel.args[a].written) writer_[steps_[s].args[a]] = int(s);
+  for (size_t s = 0; s < steps_.size(); s++)
+    for (size_t a = 0; a < steps_[s].args.size(); a++)
+      if (auto it = writer_.find(steps_[s].args[a]); it != writer_.end() && it->second != int(s)) steps_[s].after.insert(it->second);
+  results();
+  for (auto& s : steps_)
+    for (size_t a = 0; a < s.args.size(); a++)
+      if (s.buffers[a] < 0) s.buffers[a] = buffer_of(s.args[a]);
+  auto order = sorted();
+  place(order);
+  std::map<std::string, int> known;
+  for (int s : order) {
+    Launch l;
+    auto [it, fresh] = known.try_emplace(print(steps_[s].kernel), int(plan_.kernels.size()));
+    if (fresh) plan_.kernels.push_back(steps_[s].kernel);
+    l.kernel = it->second;
+    l.buffers = steps_[s].buffers;
+    plan_.launches.push_back(std::move(l));
+  }
+  barriers();
+  return std::move(plan_);
+}
+
+}  // namespace
+
+Plan make_plan(const graph::Graph& g, std::vector<BuiltGroup> kernels) { return Planner(g, std::move(kernels)).run(); }
+
+}  // namespace nnlc::loop
