@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Step times of nnlc against PyTorch on this machine: bench/compare.py [BUILD_DIR] [--rounds 5] [--threads 1,2].
+
+The two run in turn, A B A B …, and the ratio is that of the medians over the rounds. PyTorch gets what makes it fast here: AVX-512
+kernels, and a malloc that keeps its memory. Use Debian's python3-torch with libopenblas0-openmp. Before each pair a probe measures
+whether as many cores as threads really run; rounds in which they don't are repeated (at most as often as there are rounds).
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TARGETS = {  # ratio at most, with 1 and 2 threads
+    "mlp_dropout_adam": (0.55, 0.45),
+    "mlp_dropout_adam_1024": (0.75, 0.60),
+    "mlp_deep_momentum": (0.75, 0.60),
+    "mlp_forward_1": (0.6, 0.6),
+}
+
+
+def cores_that_run(n):
+    """How many of n busy processes really ran at the same time, by their CPU time over the wall time."""
+    code = "import time\ne=time.perf_counter()+0.1\nwhile time.perf_counter()<e: pass\nprint(time.process_time())"
+    procs = [subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(n)]
+    used = sum(float(p.communicate()[0]) for p in procs)
+    return used / 0.1
+
+
+def run(command, env):
+    out = subprocess.run(command, env=env, capture_output=True, text=True)
+    if out.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{out.stderr}")
+    return json.loads(out.stdout.strip().splitlines()[-1])["median_us"]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("build", nargs="?", default=os.path.join(HERE, "..", "build"))
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--threads", default="1,2")
+    p.add_argument("--only", default="")
+    a = p.parse_args()
+    base = dict(os.environ)
+    for k in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        base.pop(k, None)
+    print(f"{'workload':24} {'threads':>7} {'nnlc us':>10} {'torch us':>10} {'ratio':>6} {'at most':>8}")
+    worse = 0
+    for name, targets in TARGETS.items():
+        if a.only and a.only not in name:
+            continue
+        for threads in map(int, a.threads.split(",")):
+            peer_env = dict(base, OMP_NUM_THREADS=str(threads), ATEN_CPU_CAPABILITY="avx512",
+                            MALLOC_TRIM_THRESHOLD_="1073741824", MALLOC_MMAP_THRESHOLD_="1073741824")
+            ours, theirs, repeats = [], [], 0
+            while len(ours) < a.rounds:
+                if cores_that_run(threads) < 0.9 * threads and repeats < a.rounds:
+                    repeats += 1
+                    continue
+                ours.append(run([os.path.join(a.build, "bench", "bench_step_time"), os.path.join(HERE, "programs", name + ".nnl"), str(threads)], base))
+                theirs.append(run(["/usr/bin/python3", os.path.join(HERE, "peer_torch.py"), name, str(threads)], peer_env))
+            m, t = statistics.median(ours), statistics.median(theirs)
+            limit = targets[0 if threads == 1 else 1]
+            worse += m / t > limit
+            print(f"{name:24} {threads:7} {m:10.1f} {t:10.1f} {m / t:6.2f} {limit:8.2f}", flush=True)
+    print(f"{worse} above their limit")
+
+
+main()
