@@ -272,12 +272,14 @@ struct HostBinary {
 
 Value Evaluator::binary(BinaryOp op, const Value& a, const Value& b, Span span, Span a_span, Span b_span) {
   if (a.is_poison() || b.is_poison()) return {};
+  if (auto g = gradient_arithmetic(*this, op, a, &b, span)) return *g;
   return HostBinary{*this, op, a, b, span, a_span, b_span}.run();
 }
 
 Value Evaluator::unary(ast::UnaryOp op, const Value& a, Span span) {
   if (a.is_poison()) return {};
   if (op == ast::UnaryOp::neg) {
+    if (auto g = gradient_arithmetic(*this, ast::BinaryOp::mul, a, nullptr, span)) return *g;
     if (const Dim* d = a.get<Dim>()) {
       if (d->is_constant() && d->value() == std::numeric_limits<int64_t>::min()) {
         error(Code::IntOverflow, span, "the result doesn't fit into 64 bits");

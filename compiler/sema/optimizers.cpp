@@ -185,6 +185,7 @@ void prepare_rates(Evaluator& ev, OptimizerInstance& opt, Span span) {
     }
     if (ev.context.dry) continue;
     host::Reg from = ev.reg_of(rate, span);
+    ev.flush();  // a pending step may read the rate before it
     host::Instr& i = ev.emit(host::Op::copy, span);
     i.dst = group.lr;
     i.args = {from};
@@ -521,6 +522,7 @@ bool Evaluator::training_assign(const Value& object, const ast::Name& member, Va
     return true;
   }
   host::Reg from = reg_of(n ? Value(*n, span) : v, span);
+  flush();  // a pending step may read the rate before it
   host::Instr& i = emit(host::Op::copy, span);
   i.dst = opt->groups[0].lr;
   i.args = {from};

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "compiler/passes/passes.h"
+#include "compiler/sema/impl.h"
 #include "compiler/sema/training_support.h"
 
 namespace nnlc::sema {
@@ -335,13 +336,21 @@ Value Evaluator::eval_minimize(const ast::BlockCallExpr& e, const std::shared_pt
     if (std::all_of(params.begin(), params.end(), [](auto& p) { return p->reg != host::kNoReg; })) {
       wrt = make_leaves(*this, params, span);
     } else {
-      size_t before = diags.all().size();
-      bool dry = context.dry;
-      context.dry = true;
-      Value tried = eval_block(e.body, std::make_shared<Scope>(scope));
-      context.dry = dry;
-      if (tried.is_poison() || diags.all().size() > before) return Poison{};
+      size_t before = diags.error_count();
+      {
+        DryRun trial(*this);
+        context.training = true;
+        eval_block(e.body, std::make_shared<Scope>(scope));
+      }
+      if (diags.error_count() > before) return Poison{};
       params = trained_params(*opt);
+      for (auto& p : params)
+        if (p->reg == host::kNoReg) {
+          error(Code::GradTarget, span, fmt::format("the sizes of the parameter `{}` are not known yet", p->path))
+              .label(p->span, "this layer")
+              .help("nothing calls the layer before or in this block: write its sizes instead of `_`, or call it");
+          return Poison{};
+        }
       wrt = make_leaves(*this, params, span);
     }
     result = eval_block(e.body, std::make_shared<Scope>(scope));
