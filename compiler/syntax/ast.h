@@ -181,6 +181,7 @@ struct FnStmt : Stmt {
 struct LayerItem {
   enum class Kind { param, state, let, tie, require, if_, forward, fn, member } kind{};
   Span span;
+  std::string doc;               ///< `##` lines above it
   Name name;                     ///< param, state, member
   std::optional<TypeExpr> type;  ///< param, state
   ExprPtr value;                 ///< param and state: initialiser; member: its layer; require, if_: the condition
