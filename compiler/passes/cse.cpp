@@ -57,11 +57,4 @@ bool cse(Graph& g) {
   return true;
 }
 
-/// Why: differentiation leaves adjoints that nobody asked for, and simplification what it has replaced.
-bool dce(Graph& g) {
-  size_t before = g.nodes().size();
-  g.drop_dead();
-  return g.nodes().size() != before;
-}
-
 }  // namespace nnlc::passes
