@@ -1,0 +1,263 @@
+// The interpreter of host programs. It is a plain walk over the instructions: what costs time is in the steps.
+#include "compiler/exec/machine.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <stdexcept>
+
+#include "compiler/exec/impl.h"
+#include "runtime/philox.h"
+
+namespace nnlc::exec {
+
+using host::Instr;
+using host::Op;
+
+Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
+    : program(p), backend(b), options(std::move(o)), regs(p.registers.size()), steps(p.steps.size()),
+      progress({.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {}
+
+Machine::Machine(host::Program& program, codegen::Backend& backend, MachineOptions options)
+    : impl_(std::make_unique<Impl>(program, backend, std::move(options))) {}
+Machine::~Machine() = default;
+
+int Machine::run(Diagnostics& diags) {
+  Impl& m = *impl_;
+  int status = 0;
+  try {
+    m.run_block(m.program.body);
+  } catch (const Failure& f) {
+    m.progress.hide();
+    Diagnostic d;
+    d.severity = Severity::data;
+    d.code = f.code;
+    d.message = f.message;
+    d.span = f.span;
+    d.notes = f.notes;
+    d.helps = f.helps;
+    diags.add(std::move(d));
+    status = 3;
+  }
+  m.progress.hide();
+  if (m.log) {
+    if (auto error = m.log->finish()) {
+      auto built = diags.data(Code::CantLog, {}, error->message);
+      if (!error->help.empty()) built.help(error->help);
+      status = 3;
+    }
+  }
+  return status;
+}
+
+void Machine::Impl::write(std::string_view text) {
+  progress.hide();
+  if (options.out) {
+    options.out(text);
+    return;
+  }
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+void Machine::Impl::report(std::string_view text) {
+  progress.hide();
+  if (options.report) {
+    options.report(text);
+    return;
+  }
+  std::fflush(stdout);
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+bool Machine::Impl::truth(host::Reg r) const {
+  const Value v = read_back(regs[static_cast<size_t>(r)]);
+  if (auto* b = v.get<bool>()) return *b;
+  throw std::logic_error("a condition is " + describe(v));
+}
+
+int64_t Machine::Impl::integer(host::Reg r) const {
+  const Value v = read_back(regs[static_cast<size_t>(r)]);
+  if (auto* i = v.get<int64_t>()) return *i;
+  throw std::logic_error("an int is wanted, there is " + describe(v));
+}
+
+Flow Machine::Impl::run_block(const host::Block& block) {
+  for (const auto& i : block)
+    if (Flow f = run_instr(*i); f != Flow::normal) return f;
+  return Flow::normal;
+}
+
+namespace {
+
+Value constant_value(const Instr& i) {
+  struct Visitor {
+    Value operator()(std::monostate) const { return {}; }
+    Value operator()(int64_t v) const { return Value(v); }
+    Value operator()(double v) const { return Value(v); }
+    Value operator()(bool v) const { return Value(v); }
+    Value operator()(const std::string& v) const { return Value::str(v); }
+  };
+  return std::visit(Visitor{}, i.value);
+}
+
+/// What the end of a loop's body means for the loop: true to go on, false to leave it; `out` is what the loop itself gives.
+bool goes_on(Flow body, Flow& out) {
+  if (body == Flow::normal || body == Flow::continue_) return true;
+  out = body == Flow::break_ ? Flow::normal : body;
+  return false;
+}
+
+}  // namespace
+
+Flow Machine::Impl::run_instr(const Instr& i) {
+  Flow out = Flow::normal;
+  switch (i.op) {
+    case Op::constant: set(i.dst, constant_value(i)); break;
+    case Op::copy: set(i.dst, reg(i.args[0])); break;
+    case Op::unary: unary(i); break;
+    case Op::binary: binary(i); break;
+    case Op::call: call(i); break;
+    case Op::run_step: run_step(i); break;
+    case Op::if_: return run_block(truth(i.args[0]) ? i.then_block : i.else_block);
+    case Op::loop_range: {
+      const int64_t lo = integer(i.args[0]), hi = integer(i.args[1]);
+      for (int64_t k = lo; k < hi; ++k) {
+        set(i.dst, Value(k));
+        if (!goes_on(run_block(i.then_block), out)) return out;
+      }
+      break;
+    }
+    case Op::loop_list: {
+      // A list, or the rows of a tensor are made into one by sema. The list is held: the body may rebind its register.
+      auto* list = reg(i.args[0]).get<ListPtr>();
+      if (!list) throw std::logic_error("a loop over " + describe(reg(i.args[0])));
+      const ListPtr items = *list;
+      for (size_t k = 0; k < items->items.size(); ++k) {
+        set(i.dst, items->items[k]);
+        if (!goes_on(run_block(i.then_block), out)) return out;
+      }
+      break;
+    }
+    case Op::loop_batches: return run_batches(i);
+    case Op::loop_while:
+      for (;;) {
+        if (Flow f = run_block(i.else_block); f != Flow::normal) return f;
+        if (!truth(i.args[0])) break;
+        if (!goes_on(run_block(i.then_block), out)) return out;
+      }
+      break;
+    case Op::break_: return Flow::break_;
+    case Op::continue_: return Flow::continue_;
+    case Op::scope: {
+      const Flow f = run_block(i.then_block);
+      if (f == Flow::leave && leaving == i.label) return Flow::normal;
+      return f;
+    }
+    case Op::leave: leaving = i.label; return Flow::leave;
+    case Op::check_finite: check_finite(i); break;
+    case Op::assert_:
+      if (!truth(i.args[0])) {
+        std::string message = "assertion failed";
+        if (i.args.size() > 1 && i.args[1] != host::kNoReg) message += ": " + to_text(reg(i.args[1]));
+        throw Failure{Code::AssertionFailed, i.span, message, {}, {}};
+      }
+      break;
+  }
+  return out;
+}
+
+void Machine::Impl::unary(const Instr& i) { set(i.dst, unary_op(i.name, reg(i.args[0]), i.span)); }
+
+void Machine::Impl::binary(const Instr& i) {
+  // The common case without a copy of either side.
+  set(i.dst, binary_op(i.name, reg(i.args[0]), reg(i.args[1]), i.span));
+}
+
+void Machine::Impl::check_finite(const Instr& i) {
+  for (size_t k = 0; k < i.args.size(); ++k) {
+    const Value v = read_back(reg(i.args[k]));
+    const double* d = v.get<double>();
+    if (!d || std::isfinite(*d)) continue;
+    const char* what = k == 0 ? "the loss" : "the norm of the gradients";
+    Failure f{Code::NotFinite, i.span, fmt::format("{} is {}", what, std::isnan(*d) ? "NaN" : *d > 0 ? "infinite" : "minus infinity"), {}, {}};
+    const int64_t runs = counters[&i];
+    f.notes.push_back(fmt::format("this is execution {} of the statement; the {} before it gave finite values", runs + 1, runs));
+    f.helps.push_back("a smaller learning rate, or `clip_norm = 1.0`, often mends this");
+    throw f;
+  }
+  ++counters[&i];
+}
+
+std::vector<int64_t> batch_order(int64_t n, bool shuffle, bool replacement, uint64_t key, uint64_t pass) {
+  std::vector<int64_t> rows(static_cast<size_t>(n));
+  // Element e of the draw: 64 bits, two of the four words of a block; the high half of a product with m is below m.
+  auto below = [&](uint64_t e, int64_t m) {
+    const nnl::PhiloxWords w = nnl::random_block(key, pass, e / 2);
+    const uint64_t bits = e % 2 ? (uint64_t{w[3]} << 32 | w[2]) : (uint64_t{w[1]} << 32 | w[0]);
+    return static_cast<int64_t>(static_cast<unsigned __int128>(bits) * static_cast<uint64_t>(m) >> 64);
+  };
+  if (replacement) {
+    for (int64_t i = 0; i < n; ++i) rows[static_cast<size_t>(i)] = below(static_cast<uint64_t>(i), n);
+    return rows;
+  }
+  for (int64_t i = 0; i < n; ++i) rows[static_cast<size_t>(i)] = i;
+  if (!shuffle) return rows;
+  for (int64_t i = n - 1; i > 0; --i) std::swap(rows[static_cast<size_t>(i)], rows[static_cast<size_t>(below(static_cast<uint64_t>(i), i + 1))]);
+  return rows;
+}
+
+Flow Machine::Impl::run_batches(const Instr& i) {
+  const host::BatchLoop& loop = *i.batches;
+  const nnl::data::Dataset& data = *loop.dataset;
+  int64_t pass = 0;
+  if (loop.passes != host::kNoReg) {
+    if (auto* p = reg(loop.passes).get<int64_t>()) pass = *p;
+    set(loop.passes, Value(pass + 1));
+  } else {
+    pass = counters[&i]++;
+  }
+  const int64_t n = data.size();
+  const int64_t batches = loop.drop_last ? n / loop.batch_size : (n + loop.batch_size - 1) / loop.batch_size;
+  const std::vector<int64_t> order = batch_order(n, loop.shuffle, loop.replacement, loop.key, static_cast<uint64_t>(pass));
+
+  struct Bar {
+    nnl::Progress& progress;
+    ~Bar() { progress.end(); }
+  };
+  progress.begin(loop.label, batches);
+  const Bar bar{progress};
+  std::vector<void*> out(data.fields().size(), nullptr);
+  for (int64_t b = 0; b < batches; ++b) {
+    const int64_t begin = b * loop.batch_size, rows = std::min(loop.batch_size, n - begin);
+    const host::BatchLoop::Variant* variant = nullptr;
+    for (const auto& v : loop.variants)
+      if (v.rows == rows) variant = &v;
+    if (!variant) throw std::logic_error(fmt::format("no body for batches of {} rows", rows));
+    for (size_t f = 0; f < out.size(); ++f) {
+      out[f] = nullptr;
+      if (f >= loop.fields.size() || loop.fields[f] == host::kNoReg) continue;
+      const nnl::data::Field& field = data.fields()[f];
+      Value& v = reg(loop.fields[f]);
+      Tensor* t = v.get<Tensor>();
+      const bool reuse = t && t->defined() && t->unique() && t->dtype() == field.dtype && t->shape().size() == field.shape.size() + 1 &&
+                         t->shape()[0] == rows && std::equal(field.shape.begin(), field.shape.end(), t->shape().begin() + 1);
+      if (!reuse) {
+        std::vector<int64_t> shape{rows};
+        shape.insert(shape.end(), field.shape.begin(), field.shape.end());
+        v = Value(Tensor::empty(field.dtype, std::move(shape)));
+        t = v.get<Tensor>();
+      }
+      out[f] = t->data();
+    }
+    data.read(order.data() + begin, rows, out.data());
+    if (loop.rows != host::kNoReg) set(loop.rows, Value(rows));
+    if (loop.index != host::kNoReg) set(loop.index, Value(b));
+    Flow result = Flow::normal;
+    if (!goes_on(run_block(variant->body), result)) return result;
+    progress.advance();
+  }
+  return Flow::normal;
+}
+
+}  // namespace nnlc::exec
