@@ -1,0 +1,190 @@
+// The CPU backend: graph passes, kernels, machine code, and a step that runs its launches on a team of threads.
+#include "compiler/codegen/backend.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "compiler/codegen/cpu/kernels.h"
+#include "compiler/codegen/cpu/object_cache.h"
+#include "compiler/loop/lower.h"
+#include "compiler/passes/passes.h"
+#include "runtime/team.h"
+
+namespace nnlc::codegen {
+
+namespace cpu {
+
+namespace {
+
+/// Nests are small: so many share a module.
+constexpr int kNestsPerModule = 12;
+
+struct FreeBytes { void operator()(uint8_t* p) const { std::free(p); } };
+using Bytes = std::unique_ptr<uint8_t, FreeBytes>;
+Bytes allocate(int64_t n) {
+  return Bytes(static_cast<uint8_t*>(std::aligned_alloc(64, size_t((n + 127) / 64 * 64))));
+}
+
+class CpuStep : public CompiledStep {
+ public:
+  CpuStep(std::shared_ptr<nnl::Team> team, std::shared_ptr<Jit> jit, loop::Plan plan, std::vector<KernelFn> kernels, int64_t scratch)
+      : team_(std::move(team)), jit_(std::move(jit)), plan_(std::move(plan)), kernels_(std::move(kernels)), scratch_(allocate(scratch)) {
+    arena_ = allocate(plan_.arena_bytes);
+    for (auto& c : plan_.constants) {
+      constants_.push_back(allocate(int64_t(c.size())));
+      if (!c.empty()) std::memcpy(constants_.back().get(), c.data(), c.size());
+    }
+    pointers_.resize(plan_.buffers.size());
+    for (size_t i = 0; i < plan_.buffers.size(); i++) {
+      auto& b = plan_.buffers[i];
+      if (b.kind == loop::Buffer::Kind::temp) pointers_[i] = arena_.get() + b.offset;
+      else if (b.kind == loop::Buffer::Kind::constant) pointers_[i] = constants_[b.slot].get();
+      else outside_.push_back({int(i), b.slot});
+    }
+    size_t n = 0;
+    for (auto& l : plan_.launches) {
+      first_.push_back(n);
+      n += l.buffers.size();
+    }
+    args_.resize(n);
+  }
+
+  void run(void* const* buffers) override {
+    for (auto [buffer, slot] : outside_) pointers_[buffer] = buffers[slot];
+    size_t at = 0;
+    for (auto& l : plan_.launches)
+      for (int b : l.buffers) args_[at++] = pointers_[b];
+    team_->run([&](int thread) { share(thread); });
+  }
+
+ private:
+  void share(int thread) {
+    nnl_team* team = team_->abi();
+    int64_t threads = team->size;
+    for (size_t i = 0; i < plan_.launches.size(); i++) {
+      auto& l = plan_.launches[i];
+      if (l.barrier && threads > 1) team->barrier(team);
+      if (l.single && thread != 0) continue;
+      int64_t count = l.single ? 1 : threads;
+      void* const* args = args_.data() + first_[i];
+      if (kernels_[l.kernel]) kernels_[l.kernel](args, scratch_.get(), thread, count);
+      else run_library(plan_.kernels[l.kernel], args, thread, count);
+    }
+  }
+
+  std::shared_ptr<nnl::Team> team_;
+  std::shared_ptr<Jit> jit_;
+  loop::Plan plan_;
+  std::vector<KernelFn> kernels_;
+  Bytes arena_, scratch_;
+  std::vector<Bytes> constants_;
+  std::vector<void*> pointers_, args_;
+  std::vector<std::pair<int, int>> outside_;
+  std::vector<size_t> first_;
+};
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(const CpuOptions& options)
+      : team_(std::make_shared<nnl::Team>(nnl::TeamOptions{options.threads, false, -1})), jit_(std::make_shared<Jit>(with_threads(options))) {}
+
+  std::unique_ptr<CompiledStep> compile(graph::Graph g) override {
+    loop::Plan plan = plan_of(g);
+    std::vector<KernelFn> kernels(plan.kernels.size());
+    std::vector<std::string> texts, names;
+    std::vector<int> missing;
+    int64_t scratch = 0;
+    for (size_t i = 0; i < plan.kernels.size(); i++) {
+      auto& k = plan.kernels[i];
+      texts.push_back(loop::print(k));
+      names.push_back("nnl_" + content_hash(texts.back()));
+      if (k.kind == loop::Kernel::Kind::library) continue;
+      scratch = std::max(scratch, scratch_bytes(k, jit_->target(), threads()));
+      if (auto it = known_.find(texts.back()); it != known_.end()) kernels[i] = it->second;
+      else missing.push_back(int(i));
+    }
+    if (!missing.empty()) {
+      std::vector<std::string> symbols;
+      for (int i : missing) symbols.push_back(names[i]);
+      auto found = jit_->compile(modules(plan, missing, names), symbols);
+      for (size_t j = 0; j < missing.size(); j++)
+        known_[texts[missing[j]]] = kernels[missing[j]] = reinterpret_cast<KernelFn>(found[j]);
+    }
+    return std::make_unique<CpuStep>(team_, jit_, std::move(plan), std::move(kernels), scratch);
+  }
+
+  std::string emit(graph::Graph g, const std::string& stage) override {
+    loop::Plan plan = plan_of(g);
+    if (stage == "loop") return loop::print(plan);
+    if (stage != "llvm" && stage != "asm") return {};
+    std::vector<int> all;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < plan.kernels.size(); i++) {
+      names.push_back(fmt::format("k{}", i));
+      if (plan.kernels[i].kind != loop::Kernel::Kind::library) all.push_back(int(i));
+    }
+    std::string out;
+    for (auto& m : modules(plan, all, names)) out += stage == "llvm" ? jit_->optimized_text(std::move(m)) : jit_->assembly(std::move(m));
+    return out;
+  }
+
+  std::string describe() const override { return fmt::format("{}, {} thread{}", jit_->describe(), threads(), threads() == 1 ? "" : "s"); }
+
+ private:
+  static CpuOptions with_threads(CpuOptions o) {
+    if (o.threads <= 0) o.threads = nnl::usable_cpus();
+    return o;
+  }
+  int threads() const { return team_->size(); }
+
+  static loop::Plan plan_of(graph::Graph& g) {
+    // Each pass makes work for the others; they settle quickly.
+    for (int round = 0; round < 4; round++) {
+      bool changed = passes::simplify(g);
+      changed |= passes::cse(g);
+      changed |= passes::dce(g);
+      if (!changed) break;
+    }
+    return loop::lower(g);
+  }
+
+  std::vector<IrModule> modules(const loop::Plan& plan, const std::vector<int>& wanted, const std::vector<std::string>& names) {
+    std::vector<IrModule> out;
+    int in_nest_module = kNestsPerModule;
+    size_t nest_module = 0;
+    for (int i : wanted) {
+      auto& k = plan.kernels[i];
+      size_t at;
+      if (k.kind == loop::Kernel::Kind::gemm) {
+        at = out.size();
+        out.push_back(jit_->new_module(names[i]));
+      } else {
+        if (in_nest_module == kNestsPerModule) {
+          nest_module = out.size();
+          out.push_back(jit_->new_module(names[i]));
+          in_nest_module = 0;
+        }
+        in_nest_module++;
+        at = nest_module;
+      }
+      Builder b(*out[at].module, jit_->target());
+      emit_kernel(b, k, names[i], threads());
+    }
+    return out;
+  }
+
+  std::shared_ptr<nnl::Team> team_;
+  std::shared_ptr<Jit> jit_;
+  std::map<std::string, KernelFn> known_;
+};
+
+}  // namespace
+
+}  // namespace cpu
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) { return std::make_unique<cpu::CpuBackend>(options); }
+
+}  // namespace nnlc::codegen
