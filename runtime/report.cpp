@@ -1,5 +1,5 @@
-// The page at the end of a run. Each curve is drawn as it is, thin, and smoothed (an exponential mean over a fiftieth of its
-// points), thick, since the loss of single batches jumps.
+// The page at the end of a run. Each curve is drawn as it is, thin, and smoothed (a mean over a fortieth of its points),
+// thick, since the loss of single batches jumps.
 #include "runtime/report.h"
 
 #include <fmt/format.h>
@@ -75,12 +75,13 @@ std::string plot(const ReportCurve& c) {
   for (const auto& [x, y] : c.points) raw.emplace_back(sx(x), sy(y));
   const bool dense = c.points.size() >= 60;
   if (dense) {
-    const double keep = 1 - 50.0 / static_cast<double>(std::max<size_t>(c.points.size(), 100));
-    double sum = 0, weight = 0;  // divided by its weight, so that the beginning isn't drawn to zero
-    for (const auto& [x, y] : c.points) {
-      sum = keep * sum + (1 - keep) * y;
-      weight = keep * weight + (1 - keep);
-      smooth.emplace_back(sx(x), sy(sum / weight));
+    // Centred, so that the smooth line lies in the jagged one and not behind it; narrower at both ends.
+    const size_t n = c.points.size(), reach = std::max<size_t>(n / 80, 2);
+    std::vector<double> sums(n + 1, 0);
+    for (size_t i = 0; i < n; ++i) sums[i + 1] = sums[i] + c.points[i].second;
+    for (size_t i = 0; i < n; ++i) {
+      const size_t r = std::min({reach, i, n - 1 - i});
+      smooth.emplace_back(raw[i].first, sy((sums[i + r + 1] - sums[i - r]) / static_cast<double>(2 * r + 1)));
     }
     s += polyline(raw, "raw") + polyline(smooth, "line");
   } else {
