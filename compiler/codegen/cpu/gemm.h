@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "compiler/codegen/cpu/ir_builder.h"
 
@@ -22,6 +23,11 @@ struct GemmSpec {
   int64_t c_batch = 0, c_i = 0, c_j = 1;
   GemmElement a = GemmElement::F32, b = GemmElement::F32;  ///< BF16 is widened while packing
   GemmElement c = GemmElement::F32;                        ///< also the type of the sums: F32 or F64
+  /// Further batch dimensions, slowest first, outside `batch`: for strides that don't go together with it.
+  struct Outer {
+    int64_t size = 1, a = 0, b = 0, c = 0;
+  };
+  std::vector<Outer> outer;
   bool accumulate = false;                                 ///< C += instead of C = (without a store callback)
 
   /// The same product with the roles of the sides exchanged: C^T = B^T A^T.
@@ -34,6 +40,7 @@ bool prefers_swap(const GemmSpec& spec, const Target& target);
 
 /// `lanes` neighbours of an operand along one of its axes, as values of the sum's type. `outer` is i for A, j for B.
 ///   along_k: lane l is element (outer, k + l), else element (outer + l, k).
+/// `batch` counts through the outer dimensions and `batch`, the latter fastest; all three are i64.
 /// mask: null or <lanes x i1>; lanes that are off may return anything but mustn't be read from memory.
 struct GemmLoad {
   llvm::Value *batch, *outer, *k;
@@ -51,14 +58,14 @@ struct GemmStore {
 using GemmLoadFn = std::function<llvm::Value*(Builder&, const GemmLoad&)>;
 using GemmStoreFn = std::function<void(Builder&, const GemmStore&)>;
 
-/// The callbacks are called many times while the kernel is emitted, always within the function emit_gemm was called in, and may use
+/// The callbacks are called a few times while the kernel is emitted, always within the function emit_gemm was called in, and may use
 /// any value that dominates the call. They may add basic blocks.
 struct GemmCallbacks {
   GemmLoadFn load_a, load_b;             ///< empty: from memory by the strides
   bool a_along_k = true, b_along_k = false;  ///< which way load_a / load_b is cheap; the other way isn't asked for
-  GemmStoreFn store;                     ///< empty: to C by the strides
-  /// The store callback is long (an erf, random bits): emitted once in a loop over the tile, not once a register.
-  bool heavy_store = false;
+  /// Empty: to C by the strides. Emitted once or twice a kernel, in a loop over the tile that was just computed (it's in L1), so
+  /// long ones are fine.
+  GemmStoreFn store;
 };
 
 struct GemmOperands {

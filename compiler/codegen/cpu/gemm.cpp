@@ -1,0 +1,574 @@
+#include "compiler/codegen/cpu/gemm.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+// One loop nest serves all shapes:
+//
+//   for the thread's batches, row blocks (mc), k blocks (kc):
+//     pack the rows of A
+//     for column panels (nr): pack the panel of B; for row tiles (mr): micro kernel, then the store callback if k is complete
+//
+// The micro kernels are functions of their own, so that the register allocator sees one k loop with its accumulators and
+// nothing else; at most four exist (inner, last rows, last columns, both). Two kinds:
+//   outer product: a vector along j of B times a broadcast of A; operands packed, or read in place where packing doesn't pay
+//   dot product: vectors along k of both sides, for few rows or few columns when both are contiguous along k
+
+namespace nnlc::codegen::cpu {
+using namespace llvm;
+
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+/// The size of equal pieces when `total` is cut into pieces of at most `most`.
+int64_t even(int64_t total, int64_t most) { return ceil_div(total, ceil_div(total, most)); }
+
+int bytes_of(GemmElement e) { return e == GemmElement::F64 ? 8 : e == GemmElement::F32 ? 4 : 2; }
+
+// Sums are cut here and nowhere else: the bits of a result depend on K alone, not on the machine's caches or threads.
+int64_t k_block(int64_t k) { return k <= 1024 ? k : even(k, 512); }
+
+enum class Split { batch, rows, columns };
+
+struct Shape {
+  int64_t mr = 1, nv = 1;  // rows and vectors of a tile; for dot products nv counts columns
+  Split split = Split::rows;
+  double cost = 1e300;
+};
+
+struct Plan {
+  bool dot = false;
+  int lanes = 1;
+  int64_t mr = 1, nr = 1;
+  int64_t kc = 1, mc = 1;
+  Split split = Split::rows;
+  bool pack_a = false, pack_b = false;
+  bool direct = false;       // the micro kernel writes C itself
+  int64_t batches = 1;
+  int64_t tile_ld = 0;       // row stride of the tile or of the partial sums
+  bool partial = false;      // sums wait in scratch between k blocks
+  // Scratch of a thread, offsets in elements of the sum's type.
+  int64_t at_b = 0, at_tile = 0, thread_bytes = 0;
+};
+
+// Cycles per step of k of a tile: two FMAs and two loads a cycle, four cycles until a sum can be added to again.
+double tile_cycles(int64_t rows, int64_t vectors) {
+  return std::max({static_cast<double>(rows * vectors) / 2, static_cast<double>(rows + vectors) / 2, 4.0}) + 0.3;
+}
+
+double side_cycles(int64_t total_rows, int64_t mr, int64_t total_vectors, int64_t nv) {
+  double sum = 0;
+  int64_t full_i = total_rows / mr, rest_i = total_rows % mr, full_j = total_vectors / nv, rest_j = total_vectors % nv;
+  sum += static_cast<double>(full_i * full_j) * tile_cycles(mr, nv);
+  if (rest_i) sum += static_cast<double>(full_j) * tile_cycles(rest_i, nv);
+  if (rest_j) sum += static_cast<double>(full_i) * tile_cycles(mr, rest_j);
+  if (rest_i && rest_j) sum += tile_cycles(rest_i, rest_j);
+  return sum;
+}
+
+// The tile and the cut with the least time of the busiest thread. `vectors`: of N (dot: columns).
+Shape choose_shape(int64_t m, int64_t vectors, int64_t max_mr, int64_t max_nv, int registers, int64_t batches,
+                   int threads, double pack_row, double pack_vector) {
+  Shape best;
+  for (int64_t nv = 1; nv <= std::min(max_nv, vectors); nv++)
+    for (int64_t mr = 1; mr <= std::min(max_mr, m); mr++) {
+      if (mr * nv + nv + 1 > registers - 1 && mr * nv > 1) continue;
+      auto consider = [&](Split split, int64_t rows, int64_t cols, double times) {
+        double cost = times * (side_cycles(rows, mr, cols, nv) + pack_row * static_cast<double>(rows) +
+                               pack_vector * static_cast<double>(cols));
+        // Of equals the squarer tile: it reads less.
+        cost += 1e-6 * static_cast<double>(mr + nv);
+        if (cost < best.cost) best = {mr, nv, split, cost};
+      };
+      consider(Split::rows, std::min(m, ceil_div(ceil_div(m, mr), threads) * mr), vectors, static_cast<double>(batches));
+      if (threads > 1) {
+        consider(Split::columns, m, std::min(vectors, ceil_div(ceil_div(vectors, nv), threads) * nv),
+                 static_cast<double>(batches));
+        if (batches > 1) consider(Split::batch, m, vectors, static_cast<double>(ceil_div(batches, threads)));
+      }
+    }
+  return best;
+}
+
+bool uses_dot(const GemmSpec& s, const GemmCallbacks& c, int lanes) {
+  if (c.load_a || c.load_b || s.a_k != 1 || s.b_k != 1 || s.k < 2 * lanes) return false;
+  return s.m <= 4 || s.n <= std::min(4, lanes) || 4 * s.n <= 3 * lanes;
+}
+
+Plan make_plan(const GemmSpec& s, const GemmCallbacks& c, const Target& target, int threads) {
+  Plan p;
+  p.lanes = target.lanes(bytes_of(s.c));
+  p.batches = s.batch;
+  for (auto& o : s.outer) p.batches *= o.size;
+  p.dot = uses_dot(s, c, p.lanes);
+  p.direct = !p.dot && !c.store && s.c_j == 1;
+  int64_t vectors = ceil_div(s.n, p.lanes);
+  if (p.dot) {
+    Shape t = choose_shape(s.m, s.n, 8, p.lanes, target.registers, p.batches, threads, 0, 0);
+    p.mr = t.mr;
+    p.nr = t.nv;
+    p.split = t.split;
+    p.kc = s.k;
+    p.mc = s.m;
+  } else {
+    // Packing per element, in cycles: contiguous copies move a vector in about 2, transposes in about 4.
+    bool a_turns = c.load_a ? c.a_along_k : s.a_i != 1, b_turns = c.load_b ? c.b_along_k : s.b_j != 1;
+    // Few rows: wide tiles are the only way to keep the FMA units busy.
+    int64_t max_nv = s.m <= 3 ? 8 : 4;
+    Shape t = choose_shape(s.m, vectors, p.lanes, max_nv, target.registers, p.batches, threads,
+                           (a_turns ? 4.0 : 2.0) / p.lanes, b_turns ? 4.0 : 2.0);
+    p.mr = t.mr;
+    p.nr = t.nv * p.lanes;
+    p.split = t.split;
+    p.kc = k_block(s.k);
+    int64_t row_bytes = p.kc * bytes_of(s.c);
+    p.mc = std::max(p.mr, std::max<int64_t>(1, target.l2_bytes / 2 / row_bytes) / p.mr * p.mr);
+    p.mc = std::min(round_up(even(s.m, p.mc), p.mr), round_up(s.m, p.mr));
+    int64_t row_tiles = ceil_div(s.m, p.mr), panels = ceil_div(s.n, p.nr);
+    bool a_plain = !c.load_a && s.a == s.c, b_plain = !c.load_b && s.b == s.c;
+    // Rows whole pages apart share the sets of L1 and can't all stay there.
+    auto collides = [&](int64_t stride) { return s.k > 16 && stride * bytes_of(s.c) % 2048 == 0; };
+    p.pack_a = !a_plain || (s.a_k != 1 && s.a_i != 1) || panels >= 4 || (panels >= 2 && s.a_k != 1) ||
+               (panels >= 2 && collides(s.a_i));
+    p.pack_b = !b_plain || s.b_j != 1 || row_tiles >= 3 || (row_tiles >= 2 && collides(s.b_k));
+  }
+  int64_t a_elements = p.pack_a ? round_up(p.mc, p.mr) * p.kc + (p.mr + 2) * p.lanes : 0;
+  int64_t b_elements = p.pack_b ? p.nr * (p.kc + p.lanes) : 0;
+  p.partial = !p.direct && p.kc < s.k;
+  int64_t tile_width = p.dot ? p.lanes : p.nr;
+  p.tile_ld = p.partial ? round_up(s.n, p.nr) : tile_width;
+  int64_t tile_elements = p.direct ? 0 : (p.partial ? round_up(p.mc, p.mr) : p.mr) * p.tile_ld;
+  p.at_b = round_up(a_elements, 64);
+  p.at_tile = p.at_b + round_up(b_elements, 64);
+  int64_t bytes = (p.at_tile + round_up(tile_elements, 64)) * bytes_of(s.c);
+  // Five cache lines past a page: the threads' panels shouldn't meet in the same sets of a shared cache.
+  p.thread_bytes = bytes == 0 ? 0 : round_up(bytes, 4096) + 320;
+  return p;
+}
+
+class Generator {
+ public:
+  Generator(Builder& b, const GemmSpec& s, const GemmCallbacks& c, const GemmOperands& o, const Plan& p)
+      : b_(b), s_(s), call_(c), o_(o), p_(p) {
+    sum_ = s.c == GemmElement::F64 ? b.getDoubleTy() : b.getFloatTy();
+  }
+
+  void emit() {
+    Value *glo = b_.i64(0), *ghi = b_.i64(p_.batches);
+    ilo_ = jlo_ = b_.i64(0);
+    ihi_ = b_.i64(s_.m);
+    jhi_ = b_.i64(s_.n);
+    if (p_.split == Split::batch) std::tie(glo, ghi) = b_.part(p_.batches, 1, o_.thread, o_.threads);
+    if (p_.split == Split::rows) std::tie(ilo_, ihi_) = b_.part(s_.m, p_.mr, o_.thread, o_.threads);
+    if (p_.split == Split::columns) std::tie(jlo_, jhi_) = b_.part(s_.n, p_.nr, o_.thread, o_.threads);
+    if (p_.thread_bytes > 0) {
+      Value* mine = b_.at(b_.getInt8Ty(), o_.scratch, b_.mul(o_.thread, p_.thread_bytes));
+      pack_a_ = mine;
+      pack_b_ = b_.at(sum_, mine, p_.at_b);
+      tile_ = b_.at(sum_, mine, p_.at_tile);
+    }
+    b_.loop(glo, ghi, 1, [&](Value* g) { product(g); });
+  }
+
+ private:
+  Type* element(GemmElement e) {
+    return e == GemmElement::F64 ? b_.getDoubleTy() : e == GemmElement::F32 ? b_.getFloatTy() : static_cast<Type*>(b_.getInt16Ty());
+  }
+  // From memory to the sum's type.
+  Value* widen(Builder& b, Value* v, GemmElement from) {
+    if (from == GemmElement::BF16) v = b.bf16_to_f32(v);
+    Type* to = b.same_lanes(sum_, v);
+    return v->getType() == to ? v : b.CreateFPExt(v, to);
+  }
+
+  void product(Value* g) {
+    g_ = g;
+    a_ = batch_base(o_.a, s_.a, &GemmSpec::Outer::a, s_.a_batch);
+    b_side_ = batch_base(o_.b, s_.b, &GemmSpec::Outer::b, s_.b_batch);
+    c_ = batch_base(o_.c, s_.c, &GemmSpec::Outer::c, s_.c_batch);
+    b_.loop(ilo_, ihi_, p_.mc, [&](Value* ic) {
+      Value* ie = p_.mc >= s_.m ? ihi_ : b_.smin(b_.CreateNSWAdd(ic, b_.i64(p_.mc)), ihi_);
+      b_.loop(b_.i64(0), b_.i64(s_.k), p_.kc, [&](Value* pc) { block(ic, ie, pc); });
+    });
+  }
+
+  Value* batch_base(Value* pointer, GemmElement e, int64_t GemmSpec::Outer::*stride, int64_t batch_stride) {
+    if (!pointer) return nullptr;
+    Value* rest = g_;
+    auto fold = [&](int64_t size, int64_t step, bool last) {
+      Value* index = last ? rest : b_.CreateURem(rest, b_.i64(size));
+      if (!last) rest = b_.CreateUDiv(rest, b_.i64(size));
+      if (step != 0 && size > 1) pointer = b_.at(element(e), pointer, b_.mul(index, step));
+    };
+    fold(s_.batch, batch_stride, s_.outer.empty());
+    for (size_t i = s_.outer.size(); i-- > 0;) fold(s_.outer[i].size, s_.outer[i].*stride, i == 0);
+    return pointer;
+  }
+
+  // Piece [start, start + step) of something that ends at `end`; a constant where no piece is narrower.
+  Value* width(Value* start, Value* end, int64_t step, int64_t total) {
+    if (total % step == 0) return b_.i64(step);
+    if (total < step) return b_.i64(total);
+    return b_.smin(b_.CreateNSWSub(end, start), b_.i64(step));
+  }
+
+  void block(Value* ic, Value* ie, Value* pc) {
+    Value* kc = p_.kc >= s_.k ? b_.i64(s_.k) : width(pc, b_.i64(s_.k), p_.kc, s_.k);
+    bool one_block = p_.kc >= s_.k;
+    Value* first = one_block ? b_.getTrue() : b_.CreateICmpEQ(pc, b_.i64(0));
+    Value* last = one_block ? b_.getTrue() : b_.CreateICmpEQ(b_.CreateNSWAdd(pc, kc), b_.i64(s_.k));
+    if (p_.pack_a)
+      b_.loop(ic, ie, p_.mr, [&](Value* i) {
+        Value* rows = width(i, ie, p_.mr, s_.m);
+        pack(true, i, pc, packed_a(i, ic, kc), kc, rows, rows);
+      });
+    b_.loop(jlo_, jhi_, p_.nr, [&](Value* j) {
+      Value* cols = width(j, jhi_, p_.nr, s_.n);
+      if (p_.pack_b) {
+        Value* padded = s_.n % p_.nr == 0
+                            ? b_.i64(p_.nr)
+                            : b_.CreateAnd(b_.CreateNSWAdd(cols, b_.i64(p_.lanes - 1)), b_.i64(-p_.lanes));
+        pack(false, j, pc, pack_b_, kc, cols, padded);
+      }
+      Value* bp = p_.pack_b ? pack_b_ : at_b(pc, j);
+      b_.loop(ic, ie, p_.mr, [&](Value* i) {
+        Value* rows = width(i, ie, p_.mr, s_.m);
+        Value* ap = p_.pack_a ? packed_a(i, ic, kc) : at_a(i, pc);
+        Value* out = p_.direct    ? at_c(i, j)
+                     : p_.partial ? b_.at(sum_, tile_, b_.CreateNSWAdd(b_.mul(b_.CreateNSWSub(i, ic), p_.tile_ld),
+                                                                       b_.CreateNSWSub(j, jlo_)))
+                                  : tile_;
+        micro_call(ap, bp, out, kc, first, rows, cols);
+        if (!p_.direct) b_.when(last, [&] { finish(i, j, out, rows, cols); });
+      });
+    });
+  }
+
+  Value* packed_a(Value* i, Value* ic, Value* kc) {
+    return b_.at(sum_, pack_a_, b_.CreateNSWMul(b_.CreateNSWSub(i, ic), kc));
+  }
+  Value* at_a(Value* i, Value* k) {
+    return b_.at(element(s_.a), a_, b_.CreateNSWAdd(b_.mul(i, s_.a_i), b_.mul(k, s_.a_k)));
+  }
+  Value* at_b(Value* k, Value* j) {
+    return b_.at(element(s_.b), b_side_, b_.CreateNSWAdd(b_.mul(k, s_.b_k), b_.mul(j, s_.b_j)));
+  }
+  Value* at_c(Value* i, Value* j) {
+    return b_.at(sum_, c_, b_.CreateNSWAdd(b_.mul(i, s_.c_i), b_.mul(j, s_.c_j)));
+  }
+
+  // The tile's sums are complete: hand them on row by row.
+  void finish(Value* i, Value* j, Value* tile, Value* rows, Value* cols) {
+    b_.loop(b_.i64(0), rows, 1, [&](Value* r) {
+      Value* row = b_.at(sum_, tile, b_.mul(r, p_.tile_ld));
+      b_.vectors(b_.i64(0), cols, p_.lanes, [&](Value* x, Value* mask) {
+        GemmStore st{g_, b_.CreateNSWAdd(i, r), b_.CreateNSWAdd(j, x), p_.lanes,
+                     b_.load(sum_, p_.lanes, b_.at(sum_, row, x)), mask};
+        if (call_.store) return call_.store(b_, st);
+        Value *at = at_c(st.i, st.j), *stride = b_.i64(s_.c_j);
+        if (s_.accumulate)
+          st.value = b_.CreateFAdd(b_.load_strided(sum_, p_.lanes, at, stride, mask), st.value);
+        b_.store_strided(st.value, at, stride, mask);
+      });
+    });
+  }
+
+  // ---- packing: dst[k * width + x] = element (outer0 + x, k0 + k), x < n; the columns up to width hold anything ----
+
+  void pack(bool is_a, Value* outer0, Value* k0, Value* dst, Value* kc, Value* n, Value* width) {
+    const GemmLoadFn& load = is_a ? call_.load_a : call_.load_b;
+    GemmElement from = is_a ? s_.a : s_.b;
+    int64_t outer_stride = is_a ? s_.a_i : s_.b_j, k_stride = is_a ? s_.a_k : s_.b_k;
+    if (!load) {
+      // Sizes are arguments: the transposes are what code generation is slow on, so a module has each function once.
+      Value* src = is_a ? at_a(outer0, k0) : at_b(k0, outer0);
+      bool along_k = k_stride == 1 && outer_stride != 1;
+      if (along_k)
+        b_.CreateCall(pack_turning(from), {src, dst, kc, n, width, b_.i64(outer_stride)});
+      else
+        b_.CreateCall(pack_straight(from, outer_stride), {src, dst, kc, n, width, b_.i64(k_stride)});
+      return;
+    }
+    auto ask = [&](Value* outer, Value* k, bool along_k, Value* mask) {
+      return load(b_, GemmLoad{g_, outer, k, p_.lanes, along_k, mask});
+    };
+    if (is_a ? call_.a_along_k : call_.b_along_k)
+      turn(b_, dst, kc, n, width, [&](Value* x, Value* k, Value* mask) {
+        return ask(b_.CreateNSWAdd(outer0, x), b_.CreateNSWAdd(k0, k), true, mask);
+      });
+    else
+      straight(b_, dst, kc, n, width, [&](Value* x, Value* k, Value* mask) {
+        return ask(b_.CreateNSWAdd(outer0, x), b_.CreateNSWAdd(k0, k), false, mask);
+      });
+  }
+
+  // Whole vectors are stored even where fewer columns are left: what lands past a row is overwritten by the next row, what lands
+  // past the panel by the next panel or in slack. That needs the rows in order, hence k outside.
+  void straight(Builder& b, Value* dst, Value* kc, Value* n, Value* width,
+                function_ref<Value*(Value*, Value*, Value*)> load) {
+    b.loop(b.i64(0), kc, 1, [&](Value* k) {
+      Value* row = b.at(sum_, dst, b.CreateNSWMul(k, width));
+      b.vectors(b.i64(0), n, p_.lanes, [&](Value* x, Value* mask) { b.store(load(x, k, mask), b.at(sum_, row, x)); });
+    });
+  }
+
+  // Squares of lanes x lanes, transposed in registers. Rows past n repeat the last one.
+  void turn(Builder& b, Value* dst, Value* kc, Value* n, Value* width, function_ref<Value*(Value*, Value*, Value*)> load) {
+    int lanes = p_.lanes;
+    Value* last = b.CreateNSWSub(n, b.i64(1));
+    auto square = [&](Value* x, Value* k, Value* mask) {
+      Values r;
+      for (int i = 0; i < lanes; i++) r.push_back(load(b.smin(b.add(x, i), last), k, mask));
+      b.transpose(r);
+      Value* at = b.at(sum_, b.at(sum_, dst, b.CreateNSWMul(k, width)), x);
+      for (int i = 0; i < lanes; i++) {
+        b.store(r[i], at);
+        if (i + 1 < lanes) at = b.at(sum_, at, width);
+      }
+    };
+    if (call_.load_a || call_.load_b || !b.target.avx512) {
+      b.loop(b.i64(0), width, lanes, [&](Value* x) {
+        b.vectors(b.i64(0), kc, lanes, [&](Value* k, Value* mask) { square(x, k, mask); });
+      });
+    } else {  // masked loads cost nothing more: the shuffles are there once
+      b.loop(b.i64(0), width, lanes, [&](Value* x) {
+        b.loop(b.i64(0), kc, lanes, [&](Value* k) { square(x, k, b.first_lanes(lanes, b.CreateNSWSub(kc, k))); });
+      });
+    }
+  }
+
+  std::string suffix(GemmElement from) {
+    const char* names[] = {"f32", "f64", "bf16"};
+    return std::string(names[static_cast<int>(from)]) + "_" + names[static_cast<int>(s_.c)];
+  }
+  Function* pack_turning(GemmElement from) {
+    std::string name = "nnl_pack_turning_" + suffix(from);
+    if (Function* f = b_.module.getFunction(name)) return f;
+    Builder b(b_.module, b_.target);
+    auto* p = b.getPtrTy();
+    Type* n64 = b.getInt64Ty();
+    Function* f = b.begin_function(name, {p, p, n64, n64, n64, n64}, false);
+    Type* e = element(from);
+    turn(b, b.arg(1), b.arg(2), b.arg(3), b.arg(4), [&](Value* x, Value* k, Value* mask) {
+      Value* row = b.at(e, b.arg(0), b.CreateNSWMul(x, b.arg(5)));
+      return widen(b, b.load(e, p_.lanes, b.at(e, row, k), mask), from);
+    });
+    b.CreateRetVoid();
+    return f;
+  }
+  Function* pack_straight(GemmElement from, int64_t stride) {
+    std::string name = "nnl_pack_straight_" + suffix(from) + "_" + std::to_string(stride);
+    if (Function* f = b_.module.getFunction(name)) return f;
+    Builder b(b_.module, b_.target);
+    auto* p = b.getPtrTy();
+    Type* n64 = b.getInt64Ty();
+    Function* f = b.begin_function(name, {p, p, n64, n64, n64, n64}, false);
+    Type* e = element(from);
+    straight(b, b.arg(1), b.arg(2), b.arg(3), b.arg(4), [&](Value* x, Value* k, Value* mask) {
+      Value* row = b.at(e, b.arg(0), b.CreateNSWMul(k, b.arg(5)));
+      return widen(b, b.load_strided(e, p_.lanes, b.at(e, row, b.mul(x, stride)), b.i64(stride), mask), from);
+    });
+    b.CreateRetVoid();
+    return f;
+  }
+
+  // ---- micro kernels ----
+
+  void micro_call(Value* a, Value* bp, Value* out, Value* kc, Value* first, Value* rows, Value* cols) {
+    auto with_cols = [&](int64_t r) {
+      auto call = [&](int64_t n) { b_.CreateCall(micro(r, n), {a, bp, out, kc, first}); };
+      if (auto* c = dyn_cast<ConstantInt>(cols)) return call(c->getSExtValue());
+      b_.choose(
+          b_.CreateICmpEQ(cols, b_.i64(p_.nr)), [&] { call(p_.nr); return Values{}; },
+          [&] { call(s_.n % p_.nr); return Values{}; });
+    };
+    if (auto* c = dyn_cast<ConstantInt>(rows)) return with_cols(c->getSExtValue());
+    b_.choose(
+        b_.CreateICmpEQ(rows, b_.i64(p_.mr)), [&] { with_cols(p_.mr); return Values{}; },
+        [&] { with_cols(s_.m % p_.mr); return Values{}; });
+  }
+
+  // void f(a, b, out, kc, first)
+  Function* micro(int64_t rows, int64_t cols) {
+    Function*& f = micros_[{rows, cols}];
+    if (f) return f;
+    Builder b(b_.module, b_.target);
+    auto* p = b.getPtrTy();
+    f = b.begin_function(b_.function->getName().str() + ".micro_" + std::to_string(rows) + "x" + std::to_string(cols),
+                         {p, p, p, b.getInt64Ty(), b.getInt1Ty()}, false);
+    for (unsigned i = 0; i < 3; i++) b.function->addParamAttr(i, Attribute::NoAlias);
+    if (p_.dot)
+      dot(b, rows, cols);
+    else
+      outer_product(b, rows, cols);
+    b.CreateRetVoid();
+    return f;
+  }
+
+  void outer_product(Builder& b, int64_t rows, int64_t cols) {
+    int lanes = p_.lanes;
+    int64_t nv = ceil_div(cols, lanes);
+    auto active = [&](int64_t v) { return static_cast<int>(std::min<int64_t>(lanes, cols - v * lanes)); };
+    // Packed panels are padded to whole vectors; only B in place and C itself need masks.
+    int64_t a_row = p_.pack_a ? 1 : s_.a_i, a_step = p_.pack_a ? rows : s_.a_k, b_step = p_.pack_b ? nv * lanes : s_.b_k;
+    Values sums(rows * nv, Constant::getNullValue(b.vector(sum_, lanes)));
+    auto step = [&](Value* a, Value* bp, Values& c) {
+      Values row;
+      for (int64_t v = 0; v < nv; v++)
+        row.push_back(b.load(sum_, lanes, b.at(sum_, bp, v * lanes), p_.pack_b ? nullptr : b.first_lanes(lanes, active(v))));
+      for (int64_t i = 0; i < rows; i++) {
+        Value* x = b.splat(b.load(sum_, b.at(sum_, a, i * a_row)), lanes);
+        for (int64_t v = 0; v < nv; v++) c[i * nv + v] = b.fma(x, row[v], c[i * nv + v]);
+      }
+    };
+    auto run = [&](Value* lo, Value* hi, int unroll) {
+      sums = b.loop(lo, hi, unroll, sums, [&](Value* k, Values c) {
+        Value* a = b.at(sum_, b.arg(0), b.mul(k, a_step));
+        Value* bp = b.at(sum_, b.arg(1), b.mul(k, b_step));
+        for (int u = 0; u < unroll; u++) step(b.at(sum_, a, u * a_step), b.at(sum_, bp, u * b_step), c);
+        return c;
+      });
+    };
+    int unroll = rows * nv >= 16 ? 2 : 4;  // more only costs compile time
+    Value* kc = b.arg(3);
+    Value* whole = b.CreateAnd(kc, b.i64(-unroll));
+    run(b.i64(0), whole, unroll);
+    if (s_.k % unroll || p_.kc % unroll) run(whole, kc, 1);
+
+    int64_t ld = p_.direct ? s_.c_i : p_.tile_ld;
+    auto put = [&](bool add) {
+      for (int64_t i = 0; i < rows; i++)
+        for (int64_t v = 0; v < nv; v++) {
+          Value* at = b.at(sum_, b.arg(2), i * ld + v * lanes);
+          Value* mask = p_.direct ? b.first_lanes(lanes, active(v)) : nullptr;
+          Value* x = sums[i * nv + v];
+          if (add) x = b.CreateFAdd(b.load(sum_, lanes, at, mask), x);
+          b.store(x, at, mask);
+        }
+    };
+    bool always_add = p_.direct && s_.accumulate;
+    if (always_add || p_.kc >= s_.k) return put(always_add);
+    b.choose(
+        b.arg(4), [&] { put(false); return Values{}; }, [&] { put(true); return Values{}; });
+  }
+
+  // Row r of the tile gets the sums of its columns in the first lanes.
+  void dot(Builder& b, int64_t rows, int64_t cols) {
+    int lanes = p_.lanes;
+    Values sums(rows * cols, Constant::getNullValue(b.vector(sum_, lanes)));
+    auto step = [&](Value* k, Values& c, Value* mask) {
+      Values y;
+      auto get = [&](GemmElement e, Value* base, int64_t row) {
+        Type* t = element(e);
+        return widen(b, b.load(t, lanes, b.at(t, b.at(t, base, k), row), mask), e);
+      };
+      for (int64_t j = 0; j < cols; j++) y.push_back(get(s_.b, b.arg(1), j * s_.b_j));
+      for (int64_t i = 0; i < rows; i++) {
+        Value* x = get(s_.a, b.arg(0), i * s_.a_i);
+        for (int64_t j = 0; j < cols; j++) c[i * cols + j] = b.fma(x, y[j], c[i * cols + j]);
+      }
+    };
+    int64_t whole = s_.k / lanes * lanes;
+    sums = b.loop(b.i64(0), b.i64(whole), lanes, sums, [&](Value* k, Values c) {
+      step(k, c, nullptr);
+      return c;
+    });
+    // Lanes past the end are zero on both sides.
+    if (whole < s_.k) step(b.i64(whole), sums, b.first_lanes(lanes, static_cast<int>(s_.k - whole)));
+    for (int64_t i = 0; i < rows; i++) {
+      Values row(sums.begin() + i * cols, sums.begin() + (i + 1) * cols);
+      b.store(sum_each(b, row), b.at(sum_, b.arg(2), i * p_.tile_ld));
+    }
+  }
+
+  // Lane j of the result is the sum of the lanes of v[j]. Neighbours are folded together: after r rounds a vector holds
+  // 2^r partial vectors of lanes / 2^r, in order. Missing ones are poison and fold away.
+  Value* sum_each(Builder& b, Values v) {
+    int lanes = p_.lanes;
+    auto* type = b.vector(sum_, lanes);
+    v.resize(lanes, nullptr);
+    for (int part = lanes; part > 1; part /= 2) {
+      SmallVector<int> low, high;
+      for (int source = 0; source < 2; source++)
+        for (int at = 0; at < lanes; at += part)
+          for (int t = 0; t < part / 2; t++) {
+            low.push_back(source * lanes + at + t);
+            high.push_back(source * lanes + at + part / 2 + t);
+          }
+      Values next;
+      for (size_t i = 0; i < v.size(); i += 2) {
+        if (!v[i] && !v[i + 1]) {
+          next.push_back(nullptr);
+          continue;
+        }
+        Value* x = v[i] ? v[i] : PoisonValue::get(type);
+        Value* y = v[i + 1] ? v[i + 1] : PoisonValue::get(type);
+        next.push_back(b.CreateFAdd(b.CreateShuffleVector(x, y, low), b.CreateShuffleVector(x, y, high)));
+      }
+      v = std::move(next);
+    }
+    return v[0];
+  }
+
+  Builder& b_;
+  const GemmSpec& s_;
+  const GemmCallbacks& call_;
+  const GemmOperands& o_;
+  const Plan& p_;
+  Type* sum_;
+  Value *ilo_ = nullptr, *ihi_ = nullptr, *jlo_ = nullptr, *jhi_ = nullptr, *g_ = nullptr;
+  Value *a_ = nullptr, *b_side_ = nullptr, *c_ = nullptr;
+  Value *pack_a_ = nullptr, *pack_b_ = nullptr, *tile_ = nullptr;
+  std::map<std::pair<int64_t, int64_t>, Function*> micros_;
+};
+
+bool has_callbacks(const GemmCallbacks& c) { return c.load_a || c.load_b || c.store; }
+
+}  // namespace
+
+GemmSpec GemmSpec::swapped() const {
+  GemmSpec s = *this;
+  std::swap(s.m, s.n);
+  std::swap(s.a, s.b);
+  std::swap(s.a_batch, s.b_batch);
+  s.a_i = b_j;
+  s.a_k = b_k;
+  s.b_j = a_i;
+  s.b_k = a_k;
+  std::swap(s.c_i, s.c_j);
+  for (auto& o : s.outer) std::swap(o.a, o.b);
+  return s;
+}
+
+bool prefers_swap(const GemmSpec& s, const Target& target) {
+  int lanes = target.lanes(bytes_of(s.c));
+  if (s.c_i == 1 && s.c_j != 1 && s.m > 1) return true;
+  if (uses_dot(s, {}, lanes)) return false;
+  return 4 * s.n <= 3 * lanes && s.m >= lanes;
+}
+
+int64_t gemm_scratch_bytes(const GemmSpec& spec, const GemmCallbacks& callbacks, const Target& target, int threads) {
+  bool swap = !has_callbacks(callbacks) && prefers_swap(spec, target);
+  Plan p = make_plan(swap ? spec.swapped() : spec, callbacks, target, threads);
+  return p.thread_bytes * threads;
+}
+
+void emit_gemm(Builder& b, const GemmSpec& spec, const GemmCallbacks& callbacks, const GemmOperands& operands,
+               int threads) {
+  GemmSpec s = spec;
+  GemmOperands o = operands;
+  if (!has_callbacks(callbacks) && prefers_swap(spec, b.target)) {
+    s = spec.swapped();
+    std::swap(o.a, o.b);
+  }
+  if (threads == 1) {
+    o.thread = b.i64(0);
+    o.threads = b.i64(1);
+  }
+  Plan p = make_plan(s, callbacks, b.target, threads);
+  Generator(b, s, callbacks, o, p).emit();
+}
+
+}  // namespace nnlc::codegen::cpu
