@@ -10,6 +10,13 @@
 
 namespace nnlc::exec {
 
+Value::Value() = default;
+Value::Value(const Value&) = default;
+Value::Value(Value&&) noexcept = default;
+Value& Value::operator=(const Value&) = default;
+Value& Value::operator=(Value&&) noexcept = default;
+Value::~Value() = default;
+
 Value Value::list(std::vector<Value> items, bool tuple) {
   return Value(std::make_shared<List>(List{std::move(items), tuple}));
 }

@@ -29,7 +29,13 @@ using RecordPtr = std::shared_ptr<Record>;
 struct Value {
   std::variant<std::monostate, int64_t, double, bool, Str, Tensor, ListPtr, RecordPtr> data;
 
-  Value() = default;
+  // Out of line: inlined everywhere, the variant's members make much code, and GCC 12 warns of variables it can't follow.
+  Value();
+  Value(const Value&);
+  Value(Value&&) noexcept;
+  Value& operator=(const Value&);
+  Value& operator=(Value&&) noexcept;
+  ~Value();
   template <class T>
     requires(!std::is_same_v<std::decay_t<T>, Value>)
   Value(T v) : data(std::move(v)) {}  // NOLINT: implicit on purpose

@@ -95,7 +95,7 @@ struct Builder {
   /// updates[o]: the input that output o is written over, or -1.
   void step(const std::string& name, std::vector<Reg> inputs, std::vector<Reg> outputs, std::vector<int> updates,
             std::vector<graph::TensorType> input_types, std::vector<graph::TensorType> output_types, StepFn fn) {
-    static const graph::OpDef op{.name = "anything", .op_class = graph::OpClass::source, .operands = {}, .attributes = {}, .type = nullptr};
+    static const graph::OpDef op{.name = "anything", .op_class = graph::OpClass::source, .operands = {}, .attributes = {}, .type = nullptr, .doc = ""};
     program.steps.emplace_back();
     host::Step& s = program.steps.back();
     s.graph.name = name;

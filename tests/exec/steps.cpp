@@ -1,7 +1,8 @@
 // Steps and their buffers: updates in place, values that are shared, numbers that go in and out; files; comparisons.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 
 #include "tests/exec/programs.h"
