@@ -18,4 +18,7 @@ std::optional<TensorValue> make_initial(Evaluator& ev, const std::string& name, 
 /// Inputs and outputs of one unit of a weight of this shape, as PyTorch counts them; nullopt below rank 2.
 std::optional<std::pair<graph::Dim, graph::Dim>> fans(const graph::Shape& shape);
 
+/// nn.init.calculate_gain; nullopt: there is no such nonlinearity.
+std::optional<double> gain_of(const std::string& nonlinearity, std::optional<double> param);
+
 }  // namespace nnlc::sema
