@@ -158,13 +158,6 @@ void select_vjp(Vjp& v) {
 TypeResult cast_type(Types in, const Attrs& attrs) {
   return TensorType{std::get<DType>(attrs.at("dtype")), in[0].shape};
 }
-/// Truncates; what doesn't fit in 64 bits goes to the nearest end, NaN to 0.
-int64_t to_int(double x) {
-  if (std::isnan(x)) return 0;
-  if (x >= 0x1p63) return INT64_MAX;
-  if (x < -0x1p63) return INT64_MIN;
-  return static_cast<int64_t>(x);
-}
 void cast_reference(const Node& n, Refs in, RefTensor& out) {
   for (size_t k = 0; k < detail::size_of(out); ++k) {
     if (holds_floats(out)) out.f[k] = number(*in[0], k);

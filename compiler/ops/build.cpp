@@ -53,7 +53,7 @@ static Node* scalar(Graph& g, int64_t bits, const TensorType& type, Span span) {
 }
 static int64_t element_bits(double value, DType dtype) {
   if (is_float(dtype)) return std::bit_cast<int64_t>(detail::round_to(dtype, value));
-  return detail::wrap_to(dtype, static_cast<int64_t>(value));
+  return detail::wrap_to(dtype, detail::to_int(value));
 }
 Node* constant(Graph& g, double value, TensorType type, Span span) {
   return scalar(g, element_bits(value, type.dtype), type, span);

@@ -66,6 +66,8 @@ struct AxisView {
 
 inline int64_t clamp_index(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
+/// Truncates; what doesn't fit in 64 bits goes to the nearest end, NaN to 0.
+int64_t to_int(double x);
 /// Rounds an element to what its dtype can hold.
 double round_to(DType t, double x);
 int64_t wrap_to(DType t, int64_t x);

@@ -197,7 +197,7 @@ void pad_reference(const Node& n, Refs in, RefTensor& out) {
     }
     if (inside) copy_element(out, k, *in[0], place);
     else if (holds_floats(out)) out.f[k] = value;
-    else out.i[k] = static_cast<int64_t>(value);
+    else out.i[k] = to_int(value);
   });
 }
 void pad_vjp(Vjp& v) {

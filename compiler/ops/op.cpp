@@ -82,6 +82,13 @@ AxisView::AxisView(const TensorType& t, int64_t axis) {
   }
 }
 
+int64_t to_int(double x) {
+  if (std::isnan(x)) return 0;
+  if (x >= 0x1p63) return INT64_MAX;
+  if (x < -0x1p63) return INT64_MIN;
+  return static_cast<int64_t>(x);
+}
+
 double round_to(DType t, double x) {
   switch (t) {
     case DType::f16: return nnl::f16_to_f32(nnl::f64_to_f16(x));

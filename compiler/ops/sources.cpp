@@ -51,7 +51,7 @@ double constant_value(const Node& c, size_t element) {
 }
 int64_t constant_int_value(const Node& c, size_t element) {
   int64_t v = c.ints_attr("values")[element];
-  return is_float(c.type.dtype) ? static_cast<int64_t>(std::bit_cast<double>(v)) : v;
+  return is_float(c.type.dtype) ? to_int(std::bit_cast<double>(v)) : v;
 }
 
 const OpDef input_op{

@@ -10,13 +10,16 @@ namespace nnlc::passes {
 /// A rule looks at a node whose operands are simplified already, and gives a node that is equal to it, or null.
 class Rewriter {
  public:
-  explicit Rewriter(graph::Graph& g) : g(g) {}
+  /// `late`: also rules that trade an op that others match for plain elementwise work.
+  Rewriter(graph::Graph& g, bool late) : g(g), late_(late) {}
   /// One sweep over the graph.
   bool sweep();
 
   graph::Node* algebra(graph::Node* n);   // simplify.cpp
   graph::Node* movement(graph::Node* n);  // simplify_movement.cpp
   graph::Node* fold(graph::Node* n);      // simplify.cpp
+  graph::Node* sink_broadcasts(graph::Node* n);
+  graph::Node* scatter_as_select(graph::Node* n);
 
   static bool is(const graph::Node* n, std::string_view op) { return n->op->name == op; }
   /// If every element of the node is the same constant: a rank-0 constant node that holds it.
@@ -30,6 +33,7 @@ class Rewriter {
   graph::Graph& g;
 
  private:
+  bool late_;
   std::unordered_map<const graph::Node*, int> uses_;
 };
 

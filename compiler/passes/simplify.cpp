@@ -168,6 +168,8 @@ bool Rewriter::sweep() {
     Node* r = fold(n);
     if (!r) r = algebra(n);
     if (!r) r = movement(n);
+    if (!r) r = sink_broadcasts(n);
+    if (!r && late_) r = scatter_as_select(n);
     // A rule may give any node of the same type; what it has made stands in the order already.
     if (r && r != n) replaced[n] = r;
     else g.order().push_back(n);
@@ -180,10 +182,11 @@ bool Rewriter::sweep() {
 bool simplify(Graph& g) {
   bool changed = dce(g);
   constexpr int kMostSweeps = 16;  // every rule makes the graph smaller or its constants simpler; this only bounds the time
-  for (int i = 0; i < kMostSweeps && Rewriter(g).sweep(); ++i) {
-    changed = true;
-    dce(g);
-  }
+  for (bool late : {false, true})
+    for (int i = 0; i < kMostSweeps && Rewriter(g, late).sweep(); ++i) {
+      changed = true;
+      dce(g);
+    }
   return changed;
 }
 

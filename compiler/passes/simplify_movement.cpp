@@ -138,6 +138,16 @@ Node* Rewriter::movement(Node* n) {
     bool trivial = std::all_of(axes.begin(), axes.end(), [&](int64_t a) { return x->type.shape[a] == Dim(1); });
     if (trivial) return reshape(g, x, n->type.shape, at);
     if (is(n, "reduce_sum") && is(x, "broadcast")) return sum_of_broadcast(g, n);
+    if (is(n, "reduce_sum") && is(x, "neg")) return unary(g, "neg", reduce(g, "sum", x->operands[0], axes, at), at);
+    if (is(n, "reduce_sum") && is(x, "scatter_add_along")) {
+      // Summed along the axis of the indices, it doesn't matter where they point to: no update is ever lost.
+      Node* updates = x->operands[1];
+      Shape expected = x->type.shape;
+      int64_t axis = x->int_attr("axis");
+      expected[axis] = updates->type.shape[axis];
+      if (axes == IntList{axis} && updates->type.shape == expected && expected[axis] != Dim(0))
+        return reduce(g, "sum", updates, axes, at);
+    }
     return nullptr;
   }
   if (is(n, "contract")) {
@@ -156,6 +166,46 @@ Node* Rewriter::movement(Node* n) {
     }
   }
   return nullptr;
+}
+
+/// An elementwise op whose operands are all expanded in the same way (or constant) is computed before expanding.
+Node* Rewriter::sink_broadcasts(Node* n) {
+  if (n->op->op_class != OpClass::elementwise) return nullptr;
+  const Node* like = nullptr;
+  for (const Node* o : n->operands) {
+    if (uniform(o)) continue;
+    if (!is(o, "broadcast")) return nullptr;
+    if (like && (o->operands[0]->type.shape != like->operands[0]->type.shape || o->ints_attr("axes") != like->ints_attr("axes")))
+      return nullptr;
+    like = o;
+  }
+  if (!like) return nullptr;
+  const Shape& small = like->operands[0]->type.shape;
+  std::vector<Node*> operands;
+  for (Node* o : n->operands) {
+    const Node* c = uniform(o);
+    operands.push_back(c ? broadcast_to(g, const_cast<Node*>(c), small, n->span) : o->operands[0]);
+  }
+  Node* r = make(g, n->op->name, std::move(operands), n->attrs, n->span);
+  return broadcast(g, r, n->type.shape, like->ints_attr("axes"), n->span);
+}
+
+/// One update for each line along the axis (the gradient of picking one class a row) is a comparison with the place: work
+/// that fuses with what stands around it, where a scatter needs a pass of its own.
+Node* Rewriter::scatter_as_select(Node* n) {
+  if (!is(n, "scatter_add_along") || !is_constant(n->type.shape)) return nullptr;
+  Node *index = n->operands[0], *updates = n->operands[1];
+  int64_t axis = n->int_attr("axis"), size = n->type.shape[axis].value();
+  DType dtype = index->type.dtype;
+  Shape lines = n->type.shape;
+  lines[axis] = Dim(1);
+  if (index->type.shape != lines || size == 0 || size > INT32_MAX || (dtype != DType::i32 && dtype != DType::i64))
+    return nullptr;
+  Span at = n->span;
+  Node* clamped = binary(g, "max", index, constant_int(g, 0, index->type, at), at);
+  clamped = binary(g, "min", clamped, constant_int(g, size - 1, index->type, at), at);
+  Node* here = binary(g, "eq", iota(g, {dtype, n->type.shape}, axis, at), broadcast_to(g, clamped, n->type.shape, at), at);
+  return select(g, here, broadcast_to(g, updates, n->type.shape, at), constant(g, 0, n->type, at), at);
 }
 
 }  // namespace nnlc::passes
