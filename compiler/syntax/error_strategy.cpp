@@ -22,22 +22,28 @@ struct Expected {
   bool contains(size_t type) const { return set.contains(static_cast<ssize_t>(type)); }
 };
 
+bool in_block_call(const ParserRuleContext* c) {
+  // The line that failed, the block, and what the block belongs to.
+  const auto* block = c ? dynamic_cast<const ParserRuleContext*>(c->parent) : nullptr;
+  return block && dynamic_cast<const P::BlockCallContext*>(block->parent);
+}
+
 // What the parser may ask for, as a reader would say it.
 std::string expectation(const Expected& set) {
   std::vector<std::string> parts;
   const bool expression = set.contains(P::INT), name = set.contains(P::ID);
   if (set.contains(P::LET) && set.contains(P::WHILE)) parts.push_back("a statement");
-  else if (set.contains(P::PARAM) && set.contains(P::MINUS) && !set.contains(P::LPAREN)) parts.push_back("a layer's member");
+  else if (set.contains(P::LET)) return "a member of the layer";
   else if (expression) parts.push_back("an expression");
   else if (set.contains(P::LRECORD) && set.contains(P::LBRACKET) && name) parts.push_back("a type");
   else if (name) parts.push_back("a name");
   static const std::pair<size_t, const char*> kTokens[] = {
-      {P::IN, "`in`"}, {P::FORWARD, "`forward`"}, {P::UPDATE, "`update`"}, {P::STRING, "a string"}, {P::COMMA, "`,`"}, {P::COLON, "`:`"},
+      {P::IN, "`in`"}, {P::STATE, "`state`"}, {P::REQUIRE, "`require`"}, {P::UPDATE, "`update`"}, {P::STRING, "a string"}, {P::COMMA, "`,`"}, {P::COLON, "`:`"},
       {P::ASSIGN, "`=`"}, {P::ARROW, "`->`"}, {P::LPAREN, "`(`"}, {P::LBRACE, "`{`"}, {P::RPAREN, "`)`"}, {P::RBRACKET, "`]`"}, {P::RBRACE, "`}`"}};
   for (const auto& [type, word] : kTokens) {
     if (!set.contains(type)) continue;
-    if (expression && (type == P::STRING || type == P::LPAREN || type == P::IN || type == P::FORWARD || type == P::UPDATE)) continue;
-    if (name && (type == P::IN || type == P::FORWARD || type == P::UPDATE || (type == P::LPAREN && parts.size()))) continue;
+    if (expression && (type == P::STRING || type == P::LPAREN || type == P::IN || type == P::STATE || type == P::REQUIRE || type == P::UPDATE)) continue;
+    if (name && (type == P::IN || type == P::STATE || type == P::REQUIRE || type == P::UPDATE || (type == P::LPAREN && parts.size()))) continue;
     parts.push_back(word);
   }
   if (set.contains(P::NL)) parts.push_back("the end of the line");
@@ -68,7 +74,9 @@ std::string ErrorStrategy::describe(size_t index) const {
 
 void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead) {
   const Token& t = list_.tokens[index];
-  const Expected expected{parser->getExpectedTokens()};
+  Expected expected{parser->getExpectedTokens()};
+  // Only where an operand or a name could begin: that operators could go on is never news.
+  if (optional_index_ == index && !look_ahead && optional_.contains(static_cast<ssize_t>(P::ID))) expected.set.addAll(optional_);
   if (!look_ahead && expected.contains(P::LBRACE)) missed_brace_ = true;
   if (list_.is_muted(t.begin)) return;
   const size_t prev = index == 0 ? antlr4::Token::EOF : list_.tokens[index - 1].type;
@@ -79,13 +87,12 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
 
   // The statement's first token, for what depends on its kind.
   size_t start = index;
-  const uint32_t depth = [&] {
-    for (auto* c = parser->getContext(); c; c = dynamic_cast<ParserRuleContext*>(c->parent))
-      if (is_line_rule(c->getRuleIndex()) && c->getStart()) return list_.tokens[start = c->getStart()->getTokenIndex()].depth;
-    return 0u;
-  }();
-  (void)depth;
-  const size_t first = list_.tokens[std::min(start, list_.tokens.size() - 1)].type;
+  for (auto* c = parser->getContext(); c; c = dynamic_cast<ParserRuleContext*>(c->parent))
+    if (is_line_rule(c->getRuleIndex()) && c->getStart()) {
+      start = c->getStart()->getTokenIndex();
+      break;
+    }
+  const size_t first = list_.tokens[start].type;
   const std::string first_text = text(start);
 
   Span place{file_, t.begin, t.end};
@@ -105,6 +112,20 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   } else if (wants_block && (t.type == P::NL || t.type == P::LRECORD)) {
     message = "expected `{`, found " + describe(index);
     help = next == P::LRECORD || t.type == P::LRECORD ? "the `{` stands on the line of its head" : "the block stands in braces, and `{` on this line";
+  } else if (t.type == P::FOR && wanted == "a member of the layer") {
+    help = "a list of layers is written `blocks = [Block(dim) for i in 0..depth]`";
+  } else if (wanted == "a member of the layer" || (t.type == P::LPAREN && parser->getContext()->getRuleIndex() == P::RuleItem)) {
+    help = "a layer's body holds `name = Layer(...)`, `param`, `state`, `let`, `require`, `tie`, `if`, `forward` and `fn`";
+  } else if (t.type == P::ARROW && in_block_call(parser->getContext())) {
+    help = "`minimize` and `grad` take a block without a head";
+  } else if (t.type == P::IF && expected.contains(P::RBRACKET)) {
+    help = "a comprehension has no condition";
+  } else if (t.type == P::LBRACE && wants_end && (first == P::TEST || first == P::FORWARD || first == P::UPDATE)) {
+    help = first == P::TEST ? "a test has a title: `test \"adds up\" { ... }`" : "";
+  } else if (t.type == P::LBRACE && wants_end) {
+    help = "a function in braces has a head: `{ x -> ... }`";
+  } else if (t.type == P::ASSIGN && wants_block && first == P::LAYER) {
+    help = "a layer by another name has no parameters: `layer A = B(...)`";
   } else if (t.type == P::ASSIGN && wants_block && first == P::FN) {
     help = "a function's body stands in braces: `fn f(x) { x + 1 }`";
   } else if (t.type == P::ASSIGN && (wants_block || first == P::IF || first == P::WHILE) && start != index) {
@@ -123,9 +144,9 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "in a record stands `name: value`";
   } else if (t.type == P::LAMBDA) {
     help = "`{ x -> ... }` can be the last thing of a call (`xs.map { x -> ... }`) only; a function by itself is declared with `fn`";
-  } else if (t.type == P::ARROW && list_.tokens[start].type != P::FN) {
+  } else if (t.type == P::ARROW && first != P::FN) {
     help = "`{ x -> ... }` can be the last thing of a call only, `->` before a type stands in a signature";
-  } else if (t.type == P::LBRACE && (prev == P::IF || prev == P::WHILE || prev == P::IN)) {
+  } else if (t.type == P::LBRACE && wants_expr && (next == P::STRING || is_name(next)) && index + 2 < list_.tokens.size() && list_.tokens[index + 2].type == P::COLON) {
     help = "a record at the head of a block needs parentheses";
   } else if (t.type == P::LRECORD && wants_end) {
     help = "there are no bare blocks";
@@ -136,8 +157,6 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   } else if (t.type == P::FOR && (first != P::FOR || start != index) && (expected.contains(P::NL) || expected.contains(P::RPAREN) || wants_expr)) {
     help = prev == P::LPAREN || prev == P::COMMA || prev == P::ASSIGN ? "`[e for x in xs]` makes a list; a loop is a statement or the argument of a fold"
                                                                      : "a list from a loop stands in brackets: `[e for x in xs]`";
-  } else if (t.type == P::FOR && wanted.find("member") != std::string::npos) {
-    help = "a list of layers is written `blocks = [Block(dim) for i in 0..depth]`";
   } else if (t.type == P::IMPORT || (first == P::IMPORT && t.type != P::STRING && start != index)) {
     help = "a file is imported by its path: `import \"blocks.nnl\" as blocks`";
   } else if (first_text == "from" && two_names) {
@@ -152,15 +171,15 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "inequality is written `!=`";
   } else if (t.type == P::COMMA && (first == P::RETURN || wants_end) && first != P::IMPORT) {
     help = "several values stand in parentheses: `(a, b)`";
-  } else if (t.type == P::DOTDOT && expected.contains(P::RBRACKET) && wants_expr) {
+  } else if (t.type == P::DOTDOT && parser->getContext()->getRuleIndex() == P::RuleSubscript) {
     help = "in an index, `...` stands for all the other axes";
   } else if (t.type == P::LPAREN && first == P::FOR && expected.contains(P::UNDERSCORE)) {
     help = "a loop is written `for x in xs { ... }`, without parentheses";
   } else if (first == P::FOR && !wants_block && list_.tokens[std::min(start + 1, list_.tokens.size() - 1)].type == P::LPAREN && expected.contains(P::RPAREN)) {
     help = "a loop is written `for x in xs { ... }`, without parentheses";
-  } else if (t.type == P::LPAREN && first == P::LET && start + 1 < index) {
+  } else if (t.type == P::LPAREN && first == P::LET && start + 2 == index) {
     help = "a function is declared by `fn`: `fn f(x) { ... }`";
-  } else if (two_names && expected.contains(P::COLON) && parser->getContext()->getRuleIndex() == P::RuleParams) {
+  } else if (two_names && parser->getContext()->getRuleIndex() == P::RuleParams) {
     help = fmt::format("the type stands behind the name: `{}: {}`", text(index), prev_text);
   } else if (two_names && wants_end && (first_text == "print" || first_text == "assert" || first_text == "freeze" || first_text == "del")) {
     help = fmt::format("a call has parentheses: `{}({})`", prev_text, text(index));
@@ -180,10 +199,14 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "a config is written `config lr: float = 1e-3`";
   } else if (look_ahead && start + 1 == index && first == P::LAYER) {
     help = "a layer is written `layer Name(inputs: int) { ... }`";
-  } else if (look_ahead && start + 1 == index && first == P::TEST) {
+  } else if (start + 1 == index && first == P::TEST) {
     help = "a test has a title: `test \"adds up\" { ... }`";
   } else if (look_ahead && start + 1 == index && (first == P::PARAM || first == P::STATE)) {
     help = "a layer's body holds them: `param weight: [n] = normal()`";
+  } else if (look_ahead && start + 1 == index && first == P::FORWARD) {
+    help = "it is written `forward(x: [N, inputs]) -> [N, outputs] { ... }`";
+  } else if (look_ahead && start + 1 == index && first == P::TIE) {
+    help = "it is written `tie(a.weight, b.weight)`";
   }
   auto d = diags_.error(Code::UnexpectedToken, place, message);
   if (!help.empty()) d.help(help);
@@ -215,8 +238,9 @@ void ErrorStrategy::skip_line(antlr4::Parser* parser, uint32_t depth) {
 // Anything but a line gives up, so that the line around it goes on behind its end.
 void ErrorStrategy::recover(antlr4::Parser* parser, std::exception_ptr e) {
   ParserRuleContext* c = parser->getContext();
-  if (!is_line_rule(c->getRuleIndex()) && c->getRuleIndex() != P::RuleProgram) std::rethrow_exception(e);
-  if (c->getRuleIndex() == P::RuleProgram) {
+  const bool outermost = c->getRuleIndex() == P::RuleProgram || c->getRuleIndex() == P::RuleInterpolation;
+  if (!is_line_rule(c->getRuleIndex()) && !outermost) std::rethrow_exception(e);
+  if (outermost) {
     while (parser->getTokenStream()->LA(1) != antlr4::Token::EOF) parser->consume();
     return;
   }
@@ -227,7 +251,12 @@ void ErrorStrategy::recover(antlr4::Parser* parser, std::exception_ptr e) {
 // Before each line of a body: what can't begin one is reported here, so that the body itself survives.
 void ErrorStrategy::sync(antlr4::Parser* parser) {
   ParserRuleContext* c = parser->getContext();
-  if (!is_body_rule(c->getRuleIndex())) return;
+  if (!is_body_rule(c->getRuleIndex())) {
+    // An optional part begins here; if the parser goes on without it and fails, it is part of what was expected.
+    optional_index_ = parser->getCurrentToken()->getTokenIndex();
+    optional_ = parser->getExpectedTokens();
+    return;
+  }
   const size_t closer = c->getRuleIndex() == P::RuleProgram ? antlr4::Token::EOF : static_cast<size_t>(P::RBRACE);
   for (;;) {
     const Expected expected{parser->getExpectedTokens()};

@@ -30,6 +30,8 @@ class ErrorStrategy : public antlr4::DefaultErrorStrategy {
   bool is_interpolation_;
   Diagnostics& diags_;
   bool missed_brace_ = false;
+  size_t optional_index_ = static_cast<size_t>(-1);
+  antlr4::misc::IntervalSet optional_;
 };
 
 }  // namespace nnlc::syntax

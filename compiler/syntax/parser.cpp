@@ -82,7 +82,7 @@ ast::ExprPtr parse_interpolation(const SourceManager& sources, uint32_t file, ui
   filter(list, sources, file, diags);
   if (list.too_deep) return nullptr;
   run_parser(sources, file, list, true, diags, [](P& p) { return p.interpolation(); }, [&](P::InterpolationContext* tree) {
-    if (diags.all().size() == before) expr = build_interpolation(tree, sources, file, list, diags);
+    if (diags.all().size() == before && !tree->exception) expr = build_interpolation(tree, sources, file, list, diags);
   });
   return expr;
 }

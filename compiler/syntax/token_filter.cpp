@@ -166,7 +166,10 @@ void Filter::repair_number(const std::vector<Token>& in, size_t& i, std::vector<
   std::string message = "malformed number", help = "numbers are written `7`, `1_000`, `0x1F`, `0.5`, `1e-3`", fix;
   const size_t not_digit = s.find_first_not_of("0123456789_");
   const bool only_digits = not_digit == std::string::npos;
-  if (s[0] == '.') {
+  if (s[0] == '.' && !out.empty() && ends_operand(out.back().type) && adjacent(out.back(), t)) {
+    message = "a member is a name";
+    help = fmt::format("an element is written `[{}]`", s.substr(1));
+  } else if (s[0] == '.') {
     message = "a point needs a digit before it";
     fix = "0" + s;
     help = fmt::format("write `{}`", fix);
@@ -395,6 +398,8 @@ void Filter::balance() {
           auto d = diags_.error(Code::UnclosedBracket, {file_, at, at}, fmt::format("`{}` is never closed", text(out[open.back()])));
           d.at("the file ends here");
           for (size_t k = open.size(); k-- > 0 && open.size() - k <= 3;) d.label(span(out[open[k]]), k + 1 == open.size() ? "opened here" : "open too");
+          // Closing brackets behind it were likely meant for it.
+          std::erase_if(list_.extra_closers, [&](uint32_t closer) { return closer > out[open.back()].begin; });
           while (!open.empty()) close_missing(t.begin);
         }
         out.push_back(t);
@@ -405,17 +410,28 @@ void Filter::balance() {
   }
 }
 
-// `{ pattern, ... ->`: only names, `_`, commas and parentheses stand before the arrow.
+// `{ pattern, ... ->`: names, `_` and parenthesised patterns, with commas between.
 bool Filter::is_lambda_head(size_t brace) const {
   const auto& in = list_.tokens;
   int parens = 0;
+  bool after_item = false;  // a pattern just ended
   for (size_t i = brace + 1; i < in.size(); ++i) {
     const size_t t = in[i].type;
-    if (t == L::LPAREN) ++parens;
-    else if (t == L::RPAREN) --parens;
-    else if (t == L::ARROW) return parens == 0 && i > brace + 1;
-    else if (t != L::NL && t != L::COMMA && t != L::UNDERSCORE && !is_word(t)) return false;
-    if (parens < 0) return false;
+    if (t == L::NL) continue;
+    if (t == L::ARROW) return parens == 0 && i > brace + 1;
+    if (t == L::LPAREN) {
+      if (after_item) return false;
+      ++parens;
+    } else if (t == L::RPAREN) {
+      if (--parens < 0) return false;
+      after_item = true;
+    } else if (t == L::COMMA) {
+      if (!after_item) return false;
+      after_item = false;
+    } else {
+      if (after_item || (t != L::UNDERSCORE && !is_name(t))) return false;
+      after_item = true;
+    }
   }
   return false;
 }
@@ -471,7 +487,9 @@ void Filter::shape() {
         stack.push_back(Open::paren);
         continue;
       case L::LBRACE: {
-        const bool block = block_braces[i] || (!out.empty() && (ends_operand(out.back().type) || out.back().type == L::ELSE));
+        const bool head = !out.empty() && (out.back().type == L::IF || out.back().type == L::WHILE) &&
+                          !(i + 2 < in.size() && (is_word(in[i + 1].type) || in[i + 1].type == L::STRING) && in[i + 2].type == L::COLON);
+        const bool block = block_braces[i] || head || (!out.empty() && (ends_operand(out.back().type) || out.back().type == L::ELSE));
         if (!block_braces[i] && is_lambda_head(i)) t.type = L::LAMBDA;
         else if (!block) t.type = L::LRECORD;
         put(t);
