@@ -97,6 +97,10 @@ struct LayerInstance {
   bool checked = false, check_failed = false;   ///< forward, with the signature's dims symbolic
   bool frozen = false, used = false;
   int init_step = -1;                           ///< the step reserved for its initial values
+  bool adopted = false;                         ///< it has its place as a member of another layer
+  bool build_failed = false;
+  std::vector<std::string> defaulted;           ///< hyper-parameters that nobody gave: their defaults may follow from inferred ones
+  std::vector<const ast::LayerItem*> deferred;  ///< items that wait for an inferred hyper-parameter
   Span span;                                    ///< the instantiation
 };
 struct OptimizerClass { const ast::OptimizerStmt* decl; std::shared_ptr<Scope> scope; };

@@ -1,0 +1,579 @@
+// Expressions: names, members, literals, conditions. Calls are in calls.cpp, tensor operators in operators.cpp.
+#include "compiler/sema/evaluator.h"
+
+#include <fmt/format.h>
+#include <limits>
+
+#include "compiler/sema/builtins.h"
+#include "compiler/sema/impl.h"
+#include "compiler/sema/training.h"
+#include "compiler/syntax/parser.h"
+
+namespace nnlc::sema {
+
+using ast::Expr;
+using Kind = host::Type::Kind;
+
+Evaluator::Evaluator(SourceManager& s, Diagnostics& d, const CompileOptions& o)
+    : sources(s), diags(d), options(o), program(std::make_unique<host::Program>()), impl(std::make_unique<Impl>()) {
+  impl->blocks.push_back(&program->body);
+}
+Evaluator::~Evaluator() = default;
+
+// ---------------------------------------------------------------- diagnostics
+
+Span Evaluator::user_span(Span s) const {
+  auto is_user = [&](Span x) { return x.valid() && !sources.file(x.file).is_library; };
+  if (is_user(s)) return s;
+  for (auto f = frames.rbegin(); f != frames.rend(); ++f)
+    if (is_user(f->call_span)) return f->call_span;
+  return s;
+}
+
+namespace {
+
+/// What was wrong inside the library, seen from the user's line.
+DiagnosticBuilder place(const Evaluator& ev, DiagnosticBuilder b, Span span, Span user) {
+  if (span == user || !span.valid()) return b;
+  std::string name;
+  for (auto f = ev.frames.rbegin(); f != ev.frames.rend(); ++f) {
+    name = f->name;
+    if (f->call_span == user) break;
+  }
+  b.label(span, name.empty() ? "in the standard library" : fmt::format("inside {}", name));
+  return b;
+}
+
+}  // namespace
+
+DiagnosticBuilder Evaluator::error(Code code, Span span, std::string message) {
+  Span user = user_span(span);
+  return place(*this, diags.error(code, user, std::move(message)), span, user);
+}
+DiagnosticBuilder Evaluator::unsupported(Code code, Span span, std::string message) {
+  Span user = user_span(span);
+  return place(*this, diags.unsupported(code, user, std::move(message)), span, user);
+}
+DiagnosticBuilder Evaluator::warning(Code code, Span span, std::string message) {
+  Span user = user_span(span);
+  return place(*this, diags.warning(code, user, std::move(message)), span, user);
+}
+
+// ---------------------------------------------------------------- names
+
+std::optional<int64_t> static_int(const Value& v) {
+  auto* d = v.get<graph::Dim>();
+  if (d && d->is_constant()) return d->value();
+  return std::nullopt;
+}
+
+Value sequence_value(std::vector<Value> items, bool is_list, Span span) {
+  auto s = std::make_shared<SequenceValue>();
+  s->is_list = is_list;
+  s->items = std::move(items);
+  return Value(s, span);
+}
+
+Scope::Entry* lookup(Evaluator& ev, const std::shared_ptr<Scope>& scope, const std::string& name) {
+  Scope::Entry* e = scope->find(name);
+  if (e && e->library_file >= 0) {
+    if (!load_library(ev, e->library_file)) return nullptr;
+    e = scope->find(name);
+  }
+  return e;
+}
+
+Value read_entry(Evaluator& ev, Scope::Entry& e, const std::string& name, Span span) {
+  e.used = true;
+  if (e.declared_later) {
+    ev.error(Code::UseBeforeDefinition, span, fmt::format("`{}` is used above its definition", name))
+        .label(e.span, "defined here");
+    return Poison{};
+  }
+  if (e.param) return Value(read_param(ev, e.param, span), span);
+  if (e.slot != host::kNoReg) {
+    // A copy: the register is written again when the var is assigned.
+    host::Reg dst = ev.new_reg(e.slot_type);
+    host::Instr& i = ev.emit_pure(host::Op::copy, span);
+    i.dst = dst;
+    i.args = {e.slot};
+    return ev.from_reg(dst, e.slot_type, e.value.span);
+  }
+  return e.value;
+}
+
+Value unknown_name(Evaluator& ev, const std::string& name, const std::shared_ptr<Scope>& scope, Span span) {
+  std::vector<std::string> names = scope->visible_names();
+  for (const Builtin* b : all_builtins())
+    if (b->name.find('.') == std::string_view::npos) names.emplace_back(b->name);
+  auto d = ev.error(Code::UnknownName, span, fmt::format("nothing is called `{}`", name));
+  if (auto hint = foreign_name_hint(name))
+    d.help(*hint);
+  else if (auto near = nearest(name, names)) {
+    d.help(fmt::format("did you mean `{}`?", *near));
+    d.fix(span, *near);
+  }
+  return Poison{};
+}
+
+namespace {
+
+Value eval_name(Evaluator& ev, const std::string& name, const std::shared_ptr<Scope>& scope, Span span) {
+  if (Scope::Entry* e = lookup(ev, scope, name)) return read_entry(ev, *e, name, span);
+  if (name == "training" && (ev.context.self || ev.context.tensor_code))
+    return Value(ev.context.training && !(ev.context.self && ev.context.self->frozen), span);
+  if (name == "pi") return Value(3.14159265358979323846, span);
+  if (name == "inf") return Value(std::numeric_limits<double>::infinity(), span);
+  if (name == "nan") return Value(std::numeric_limits<double>::quiet_NaN(), span);
+  if (const Builtin* b = find_builtin(name)) return Value(b, span);
+  return unknown_name(ev, name, scope, span);
+}
+
+/// Rule 19: the name of a param asks, as a condition, whether the param is there.
+bool is_param_question(const Expr& e, const std::shared_ptr<Scope>& scope) {
+  auto* n = ast::dyn<ast::NameExpr>(&e);
+  if (!n) return false;
+  Scope::Entry* entry = scope->find(n->name);
+  return entry && entry->param;
+}
+
+}  // namespace
+
+Value eval_condition(Evaluator& ev, const Expr& e, const std::shared_ptr<Scope>& scope) {
+  if (is_param_question(e, scope)) {
+    scope->find(ast::as<ast::NameExpr>(e).name)->used = true;
+    return Value(true, e.span);
+  }
+  return ev.eval(e, scope);
+}
+
+// ---------------------------------------------------------------- members
+
+std::optional<Value> find_member(Evaluator& ev, const Value& object, const ast::Name& name) {
+  const std::string& n = name.text;
+  if (object.is_poison()) return Value(Poison{});
+  if (auto r = object.ptr<RecordValue>()) {
+    if (const Value* v = r->find(n)) return *v;
+  } else if (auto* t = object.get<TensorValue>()) {
+    if (auto m = tensor_member(ev, *t, name)) return m;
+  } else if (auto layer = object.ptr<LayerInstance>()) {
+    if (auto m = layer_member(ev, layer, name)) return m;
+  } else if (auto ns = object.ptr<NamespaceValue>()) {
+    if (Scope::Entry* e = ns->scope->find_here(n)) return read_entry(ev, *e, n, name.span);
+  } else if (auto d = object.ptr<DatasetValue>()) {
+    if (n == "len") return Value(graph::Dim(d->data->size()), name.span);
+    if (n == "name") return Value(d->data->name(), name.span);
+    if (n == "fields") {
+      std::vector<Value> names;
+      for (const auto& f : d->data->fields()) names.emplace_back(f.name, name.span);
+      return sequence_value(std::move(names), true, name.span);
+    }
+  } else if (auto b = object.ptr<BatchesValue>()) {
+    if (n == "len") {
+      int64_t rows = b->data->data->size();
+      return Value(graph::Dim(b->drop_last ? rows / b->size : (rows + b->size - 1) / b->size), name.span);
+    }
+  } else if (auto text = object.ptr<TextValue>()) {
+    if (n == "vocab") {
+      std::vector<Value> items;
+      for (const auto& c : text->text->vocab) items.emplace_back(c, name.span);
+      return sequence_value(std::move(items), true, name.span);
+    }
+    if (n == "len") return Value(graph::Dim(static_cast<int64_t>(text->text->ids.size())), name.span);
+  } else if (auto s = object.ptr<SequenceValue>()) {
+    if (n == "len") return Value(graph::Dim(static_cast<int64_t>(s->items.size())), name.span);
+    if (!n.empty() && n.find_first_not_of("0123456789") == std::string::npos && n.size() < 9) {
+      size_t i = static_cast<size_t>(std::stoul(n));
+      if (i < s->items.size()) return s->items[i];
+    }
+  }
+  if (object.ptr<OptimizerInstance>() || object.ptr<GradientValue>())
+    if (auto m = ev.training_member(object, name)) return m;
+  if (const Builtin* b = find_method(object, n)) {
+    if (b->name.find('.') != std::string_view::npos) return Value(BoundBuiltin{b, std::make_shared<Value>(object)}, name.span);
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+std::vector<std::string> member_names(const Value& object) {
+  std::vector<std::string> out;
+  if (auto r = object.ptr<RecordValue>()) out = r->names;
+  if (auto l = object.ptr<LayerInstance>()) {
+    for (auto& [n, v] : l->hyper) out.push_back(n);
+    for (auto& [n, v] : l->members) out.push_back(n);
+    for (auto& [n, v] : l->params) out.push_back(n);
+    if (l->scope)
+      for (auto& [n, e] : l->scope->entries()) out.push_back(n);
+  }
+  if (auto ns = object.ptr<NamespaceValue>())
+    for (auto& [n, e] : ns->scope->entries()) out.push_back(n);
+  if (object.get<TensorValue>()) out = {"shape", "ndim", "numel", "dtype", "T"};
+  for (const Builtin* b : all_builtins())
+    if (size_t dot = b->name.find('.'); dot != std::string_view::npos) {
+      std::string method(b->name.substr(dot + 1));
+      if (find_method(object, method) == b && method != "[]") out.push_back(method);
+    }
+  return out;
+}
+
+Value eval_member(Evaluator& ev, const ast::MemberExpr& e, const std::shared_ptr<Scope>& scope) {
+  Value object = ev.eval(*e.object, scope);
+  if (object.is_poison()) return object;
+  if (auto m = find_member(ev, object, e.name)) {
+    if (!m->span.valid()) m->span = e.span;
+    return *m;
+  }
+  std::vector<std::string> names = member_names(object);
+  auto d = ev.error(Code::UnknownMember, e.name.span, fmt::format("{} has no `{}`", describe(object), e.name.text));
+  if (auto near = nearest(e.name.text, names))
+    d.help(fmt::format("did you mean `{}`?", *near)).fix(e.name.span, *near);
+  else if (object.ptr<RecordValue>() && !names.empty()) {
+    std::string list;
+    for (auto& n : names) list += (list.empty() ? "" : ", ") + n;
+    d.help(fmt::format("it has {}", list));
+  }
+  return Poison{};
+}
+
+Value eval_range(Evaluator& ev, const ast::RangeExpr& e, const std::shared_ptr<Scope>& scope) {
+  Value lo = ev.to_host(ev.eval(*e.lo, scope), e.lo->span), hi = ev.to_host(ev.eval(*e.hi, scope), e.hi->span);
+  if (lo.is_poison() || hi.is_poison()) return Poison{};
+  auto check = [&](const Value& v, Span s) {
+    auto* r = v.get<RuntimeValue>();
+    if (v.get<graph::Dim>() || (r && r->type.kind == Kind::integer)) return true;
+    ev.error(Code::ArgumentType, s, fmt::format("a range goes from int to int, but this is {}", describe(v)));
+    return false;
+  };
+  if (!check(lo, e.lo->span) || !check(hi, e.hi->span)) return Poison{};
+  RangeValue r;
+  auto* a = lo.get<graph::Dim>();
+  auto* b = hi.get<graph::Dim>();
+  if (a && b) {
+    r.lo = *a;
+    r.hi = e.inclusive ? *b + graph::Dim(1) : *b;
+    return Value(r, e.span);
+  }
+  r.is_static = false;
+  r.lo_reg = ev.reg_of(lo, e.lo->span);
+  if (e.inclusive) hi = ev.binary(ast::BinaryOp::add, hi, Value(graph::Dim(1)), e.span, e.hi->span, e.hi->span);
+  r.hi_reg = ev.reg_of(hi, e.hi->span);
+  return Value(r, e.span);
+}
+
+/// `and` and `or`: a side that decides alone leaves the other unevaluated.
+Value eval_logic(Evaluator& ev, const ast::BinaryExpr& e, const std::shared_ptr<Scope>& scope) {
+  bool is_and = e.op == ast::BinaryOp::and_;
+  Value a = eval_condition(ev, *e.lhs, scope);
+  if (a.is_poison()) return a;
+  if (auto* b = a.get<bool>()) {
+    if (*b != is_and) return Value(!is_and, e.span);
+    Value rhs = eval_condition(ev, *e.rhs, scope);
+    if (rhs.is_poison() || rhs.get<bool>()) return rhs;
+    auto* r = rhs.get<RuntimeValue>();
+    auto* t = rhs.get<TensorValue>();
+    if ((r && r->type.kind == Kind::boolean) || (t && t->type.dtype == graph::DType::boolean)) return rhs;
+    return ev.binary(e.op, a, rhs, e.op_span, e.lhs->span, e.rhs->span);
+  }
+  Value b = eval_condition(ev, *e.rhs, scope);
+  return ev.binary(e.op, a, b, e.op_span, e.lhs->span, e.rhs->span);
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- if
+
+namespace {
+
+struct Branch {
+  host::Block* block;
+  Value value;
+};
+
+/// Everything that lives in steps gets a register, inside its own branch.
+Value settle(Evaluator& ev, const Value& v, Span span) {
+  if (v.get<TensorValue>()) return ev.from_reg(ev.reg_of(v, span), ev.type_of(v), span);
+  if (auto s = v.ptr<SequenceValue>()) {
+    auto out = std::make_shared<SequenceValue>();
+    out->is_list = s->is_list;
+    for (auto& i : s->items) out->items.push_back(settle(ev, i, span));
+    return Value(out, v.span);
+  }
+  if (auto r = v.ptr<RecordValue>()) {
+    auto out = std::make_shared<RecordValue>();
+    out->names = r->names;
+    for (auto& i : r->items) out->items.push_back(settle(ev, i, span));
+    return Value(out, v.span);
+  }
+  return v;
+}
+
+bool same_static(const Value& a, const Value& b) {
+  if (a.data.index() != b.data.index()) return false;
+  if (auto* x = a.get<graph::Dim>()) return *x == *b.get<graph::Dim>();
+  if (auto* x = a.get<double>()) return *x == *b.get<double>();
+  if (auto* x = a.get<bool>()) return *x == *b.get<bool>();
+  if (auto* x = a.get<std::string>()) return *x == *b.get<std::string>();
+  if (a.is_none()) return true;
+  if (auto x = a.ptr<LayerInstance>()) return x == b.ptr<LayerInstance>();
+  if (auto x = a.ptr<DatasetValue>()) return x == b.ptr<DatasetValue>();
+  return false;
+}
+
+/// One value from the values of two branches; nullopt: their types differ.
+std::optional<Value> merge(Evaluator& ev, const Branch& a, const Branch& b, Span span) {
+  if (a.value.is_poison() || b.value.is_poison()) return Value(Poison{});
+  if (same_static(a.value, b.value)) return a.value;
+  auto sa = a.value.ptr<SequenceValue>(), sb = b.value.ptr<SequenceValue>();
+  if (sa && sb && sa->is_list == sb->is_list && sa->items.size() == sb->items.size()) {
+    std::vector<Value> items;
+    for (size_t i = 0; i < sa->items.size(); ++i) {
+      auto m = merge(ev, {a.block, sa->items[i]}, {b.block, sb->items[i]}, span);
+      if (!m) return std::nullopt;
+      items.push_back(*m);
+    }
+    return sequence_value(std::move(items), sa->is_list, span);
+  }
+  auto ra = a.value.ptr<RecordValue>(), rb = b.value.ptr<RecordValue>();
+  if (ra && rb && ra->names == rb->names) {
+    auto out = std::make_shared<RecordValue>();
+    out->names = ra->names;
+    for (size_t i = 0; i < ra->items.size(); ++i) {
+      auto m = merge(ev, {a.block, ra->items[i]}, {b.block, rb->items[i]}, span);
+      if (!m) return std::nullopt;
+      out->items.push_back(*m);
+    }
+    return Value(out, span);
+  }
+  host::Type ta = ev.type_of(a.value), tb = ev.type_of(b.value);
+  host::Type t = ta;
+  if (ta.kind == Kind::integer && tb.kind == Kind::floating) t = tb;
+  bool widened = ta.kind == Kind::floating && tb.kind == Kind::integer;
+  if (!(t == tb) && !widened) return std::nullopt;
+  if (t.kind == Kind::none) return std::nullopt;
+  host::Reg dst = ev.new_reg(t);
+  auto copy = [&](const Branch& x, const host::Type& from) {
+    ev.impl->blocks.push_back(x.block);
+    host::Reg r = ev.reg_of(x.value, span);
+    host::Instr& i = ev.emit_pure(from.kind == t.kind ? host::Op::copy : host::Op::unary, span);
+    if (from.kind != t.kind) i.name = "float";
+    i.dst = dst;
+    i.args = {r};
+    ev.impl->blocks.pop_back();
+  };
+  copy(a, ta);
+  copy(b, tb);
+  return ev.from_reg(dst, t, span);
+}
+
+Value branch_error(Evaluator& ev, const ast::IfExpr& e, const Value& a, const Value& b) {
+  ev.error(Code::BranchTypes, e.span, fmt::format("the branches of this `if` give {} and {}", describe(a), describe(b)))
+      .note("which branch is taken is known only when the program runs");
+  return Poison{};
+}
+
+/// A run-time condition on a host value within tensor code: both branches are computed, and one is chosen.
+Value eval_if_in_tensor_code(Evaluator& ev, const ast::IfExpr& e, const RuntimeValue& condition,
+                             const std::shared_ptr<Scope>& scope) {
+  auto& im = *ev.impl;
+  host::Block blocks[2];
+  Value values[2];
+  for (int i : {0, 1}) {
+    im.blocks.push_back(&blocks[i]);
+    if (i == 0)
+      values[0] = eval_block_in(ev, e.then_block, std::make_shared<Scope>(scope), true);
+    else if (e.else_block)
+      values[1] = eval_block_in(ev, *e.else_block, std::make_shared<Scope>(scope), true);
+    else
+      values[1] = NoneValue{};
+    im.blocks.pop_back();
+  }
+  if (values[0].is_poison() || values[1].is_poison()) return Poison{};
+  if (values[0].get<TensorValue>() || values[1].get<TensorValue>()) {
+    for (auto& b : blocks)
+      for (auto& i : b) im.blocks.back()->push_back(std::move(i));
+    const Builtin* where = find_builtin("where");
+    graph::Node* mask = ev.scalar_node(condition, graph::DType::boolean);
+    std::vector<ArgValue> args;
+    args.push_back({"", {}, Value(ev.tensor(mask), e.condition->span), e.condition->span});
+    args.push_back({"", {}, values[0], e.then_block.span});
+    args.push_back({"", {}, values[1], e.else_block ? e.else_block->span : e.span});
+    return ev.call(Value(where), std::move(args), nullptr, e.span, e.span);
+  }
+  host::Instr& branch = ev.emit_pure(host::Op::if_, e.span);
+  branch.args = {condition.reg};
+  branch.then_block = std::move(blocks[0]);
+  branch.else_block = std::move(blocks[1]);
+  auto m = merge(ev, {&branch.then_block, values[0]}, {&branch.else_block, values[1]}, e.span);
+  return m ? *m : branch_error(ev, e, values[0], values[1]);
+}
+
+}  // namespace
+
+Value eval_if(Evaluator& ev, const ast::IfExpr& e, const std::shared_ptr<Scope>& scope, bool want) {
+  Value c = eval_condition(ev, *e.condition, scope);
+  if (c.is_poison()) return c;
+  if (auto* b = c.get<bool>()) {
+    if (*b) return eval_block_in(ev, e.then_block, std::make_shared<Scope>(scope), want);
+    if (e.else_block) return eval_block_in(ev, *e.else_block, std::make_shared<Scope>(scope), want);
+    return Value(NoneValue{}, e.span);
+  }
+  auto* t = c.get<TensorValue>();
+  auto* r = c.get<RuntimeValue>();
+  if ((t && t->type.dtype != graph::DType::boolean) || (r && r->type.kind != Kind::boolean) || (!t && !r)) {
+    ev.error(Code::ConditionType, e.condition->span, fmt::format("a condition is a bool, but this is {}", describe(c)))
+        .help("compare it: `x > 0`");
+    return Poison{};
+  }
+  if (ev.context.tensor_code) {
+    if (ev.context.dry && !r) return Poison{};
+    if (t) {
+      ev.error(Code::TensorCondition, e.condition->span, "tensor code can't branch on the value of a tensor")
+          .help("`where(mask, a, b)` chooses element by element");
+      return Poison{};
+    }
+    return eval_if_in_tensor_code(ev, e, *r, scope);
+  }
+  c = ev.to_host(c, e.condition->span);
+  if (c.is_poison()) return c;
+  std::vector<const ast::Block*> blocks{&e.then_block};
+  if (e.else_block) blocks.push_back(&*e.else_block);
+  prepare_slots(ev, blocks, scope, e.span);
+  auto& im = *ev.impl;
+  host::Reg condition = ev.reg_of(c, e.condition->span);
+  ev.flush();
+  host::Instr& branch = ev.emit(host::Op::if_, e.span);
+  branch.args = {condition};
+  Value values[2] = {NoneValue{}, NoneValue{}};
+  bool dead[2] = {false, false};
+  for (int i : {0, 1}) {
+    const ast::Block* block = i == 0 ? &e.then_block : e.else_block ? &*e.else_block : nullptr;
+    if (!block) break;
+    ev.begin_block(i == 0 ? branch.then_block : branch.else_block);
+    ++im.runtime_depth;
+    Value v = eval_block_in(ev, *block, std::make_shared<Scope>(scope), want);
+    if (want && im.flow == Flow::go) values[i] = settle(ev, v, block->span);
+    --im.runtime_depth;
+    ev.end_block();
+    dead[i] = im.flow == Flow::dead;
+    im.flow = Flow::go;
+  }
+  if (dead[0] && dead[1]) {
+    im.flow = Flow::dead;
+    return NoneValue{};
+  }
+  if (!want) return NoneValue{};
+  if (dead[0]) return values[1];
+  if (dead[1]) return values[0];
+  if (values[0].is_none() || values[1].is_none()) return NoneValue{};
+  auto m = merge(ev, {&branch.then_block, values[0]}, {&branch.else_block, values[1]}, e.span);
+  return m ? *m : branch_error(ev, e, values[0], values[1]);
+}
+
+// ---------------------------------------------------------------- expressions
+
+Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
+  using K = Expr::Kind;
+  switch (e.kind) {
+    case K::int_: return Value(graph::Dim(ast::as<ast::IntExpr>(e).value), e.span);
+    case K::float_: return Value(ast::as<ast::FloatExpr>(e).value, e.span);
+    case K::bool_: return Value(ast::as<ast::BoolExpr>(e).value, e.span);
+    case K::none: return Value(NoneValue{}, e.span);
+    case K::wildcard: return Value(Inferred{}, e.span);
+    case K::string: return eval_string(*this, ast::as<ast::StringExpr>(e), scope);
+    case K::name: {
+      Value v = eval_name(*this, ast::as<ast::NameExpr>(e).name, scope, e.span);
+      if (!v.span.valid()) v.span = e.span;
+      return v;
+    }
+    case K::tuple:
+    case K::list: {
+      auto& parts = e.kind == K::tuple ? ast::as<ast::TupleExpr>(e).items : ast::as<ast::ListExpr>(e).items;
+      std::vector<Value> items;
+      bool poison = false;
+      for (auto& p : parts) {
+        items.push_back(eval(*p, scope));
+        poison |= items.back().is_poison();
+      }
+      if (poison && e.kind == K::list) return Poison{};
+      return sequence_value(std::move(items), e.kind == K::list, e.span);
+    }
+    case K::comprehension: return eval_comprehension(*this, ast::as<ast::ComprehensionExpr>(e), scope);
+    case K::record: {
+      auto& r = ast::as<ast::RecordExpr>(e);
+      auto out = std::make_shared<RecordValue>();
+      for (auto& entry : r.entries) {
+        if (out->find(entry.name.text)) {
+          error(Code::DuplicateName, entry.name.span, fmt::format("the field `{}` stands twice in this record", entry.name.text));
+          continue;
+        }
+        out->names.push_back(entry.name.text);
+        out->items.push_back(eval(*entry.value, scope));
+      }
+      return Value(out, e.span);
+    }
+    case K::unary: {
+      auto& u = ast::as<ast::UnaryExpr>(e);
+      Value v = u.op == ast::UnaryOp::not_ ? eval_condition(*this, *u.operand, scope) : eval(*u.operand, scope);
+      if (v.is_poison()) return v;
+      if (v.ptr<GradientValue>() && u.op == ast::UnaryOp::neg)
+        if (auto g = gradient_arithmetic(*this, ast::BinaryOp::sub, v, nullptr, e.span)) return *g;
+      Value r = unary(u.op, v, e.span);
+      if (!r.span.valid()) r.span = e.span;
+      return r;
+    }
+    case K::binary: {
+      auto& b = ast::as<ast::BinaryExpr>(e);
+      if (b.op == ast::BinaryOp::and_ || b.op == ast::BinaryOp::or_) return eval_logic(*this, b, scope);
+      Value x = eval(*b.lhs, scope), y = eval(*b.rhs, scope);
+      if (x.is_poison() || y.is_poison()) return Poison{};
+      if (x.ptr<GradientValue>() || y.ptr<GradientValue>())
+        if (auto g = gradient_arithmetic(*this, b.op, x, &y, e.span)) return *g;
+      Value r = binary(b.op, x, y, b.op_span, b.lhs->span, b.rhs->span);
+      r.span = e.span;
+      return r;
+    }
+    case K::range: return eval_range(*this, ast::as<ast::RangeExpr>(e), scope);
+    case K::pipe: return eval_pipe(*this, ast::as<ast::PipeExpr>(e), scope);
+    case K::member: return eval_member(*this, ast::as<ast::MemberExpr>(e), scope);
+    case K::call: {
+      Value v = eval_call(*this, ast::as<ast::CallExpr>(e), scope, nullptr);
+      v.span = e.span;
+      return v;
+    }
+    case K::index: {
+      auto& x = ast::as<ast::IndexExpr>(e);
+      Value object = eval(*x.object, scope);
+      if (object.is_poison()) return object;
+      Value v = index(object, x, scope);
+      if (!v.span.valid()) v.span = e.span;
+      return v;
+    }
+    case K::if_: return eval_if(*this, ast::as<ast::IfExpr>(e), scope, true);
+    case K::block_call: {
+      auto& b = ast::as<ast::BlockCallExpr>(e);
+      if (b.which == ast::BlockCallExpr::Which::grad) {
+        Value v = eval_grad(b, scope);
+        v.span = e.span;
+        return v;
+      }
+      // Two updates in one step would read the rate of the second: end the first.
+      if (!context.tensor_code && impl->current >= 0 && !impl->state(*this).newest.empty()) flush();
+      Value v = eval_minimize(b, scope);
+      v.span = e.span;
+      return v;
+    }
+    case K::for_:
+      error(Code::MisplacedFor, e.span, "`for` is an argument only of mean, sum, max, min and collect");
+      return Poison{};
+    case K::lambda: return Value(LambdaValue{&ast::as<ast::LambdaExpr>(e), scope}, e.span);
+  }
+  return Poison{};
+}
+
+Value Evaluator::eval_block(const ast::Block& b, const std::shared_ptr<Scope>& scope) {
+  return eval_block_in(*this, b, scope, true);
+}
+
+}  // namespace nnlc::sema
