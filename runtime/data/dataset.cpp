@@ -1,6 +1,7 @@
 // Parts and joins of data sets, and where files are looked for.
 #include "runtime/data/dataset.h"
 
+#include <cstdlib>
 #include <algorithm>
 #include <filesystem>
 
@@ -73,7 +74,8 @@ class ConcatDataset : public Dataset {
       int64_t j = i;
       part.clear();
       while (j < n && (rows[j] >= cut) == second) part.push_back(rows[j++] - (second ? cut : 0));
-      for (size_t f = 0; f < to.size(); ++f) to[f] = out[f] ? static_cast<char*>(out[f]) + i * record_bytes(fields_[f]) : nullptr;
+      for (size_t f = 0; f < to.size(); ++f)
+        to[f] = out[f] ? static_cast<char*>(out[f]) + i * record_bytes(fields_[f]) : nullptr;
       (second ? b_ : a_)->read(part.data(), j - i, to.data());
       i = j;
     }
@@ -110,12 +112,19 @@ Result<DatasetPtr> concat(DatasetPtr a, DatasetPtr b) {
   const std::string both = a->name() + " and " + b->name() + ": ";
   const auto &fa = a->fields(), &fb = b->fields();
   if (fa.size() != fb.size())
-    return Error{both + "records have " + std::to_string(fa.size()) + " and " + std::to_string(fb.size()) + " fields", ""};
+    return Error{both + "records have " + std::to_string(fa.size()) + " and " + std::to_string(fb.size()) + " fields",
+                 ""};
   for (size_t i = 0; i < fa.size(); ++i) {
-    if (fa[i].name != fb[i].name) return Error{both + "field " + std::to_string(i + 1) + " is `" + fa[i].name + "` in one and `" + fb[i].name + "` in the other", ""};
+    if (fa[i].name != fb[i].name)
+      return Error{both + "field " + std::to_string(i + 1) + " is `" + fa[i].name + "` in one and `" + fb[i].name +
+                       "` in the other",
+                   ""};
     if (fa[i].dtype != fb[i].dtype || fa[i].shape != fb[i].shape || fa[i].classes != fb[i].classes)
-      return Error{both + "field `" + fa[i].name + "` is " + type_text(fa[i]) + " in one and " + type_text(fb[i]) + " in the other", ""};
-    if (fa[i].class_names != fb[i].class_names) return Error{both + "the classes of `" + fa[i].name + "` have different names", ""};
+      return Error{both + "field `" + fa[i].name + "` is " + type_text(fa[i]) + " in one and " + type_text(fb[i]) +
+                       " in the other",
+                   ""};
+    if (fa[i].class_names != fb[i].class_names)
+      return Error{both + "the classes of `" + fa[i].name + "` have different names", ""};
   }
   return DatasetPtr(std::make_shared<ConcatDataset>(std::move(a), std::move(b)));
 }
@@ -124,9 +133,14 @@ std::string find_file(const std::string& path, const std::string& program_dir) {
   namespace fs = std::filesystem;
   std::error_code ec;
   const fs::path p(path);
-  if (p.is_absolute() || program_dir.empty() || fs::exists(p, ec)) return path;
-  const fs::path beside = fs::path(program_dir) / p;
-  return fs::exists(beside, ec) ? beside.string() : path;
+  if (p.is_absolute() || fs::exists(p, ec)) return path;
+  if (const fs::path beside = fs::path(program_dir) / p; !program_dir.empty() && fs::exists(beside, ec)) {
+    return beside.string();
+  }
+  if (const char* root = std::getenv("NNL_DATA"); root && *root) {
+    if (const fs::path shared = fs::path(root) / p; fs::exists(shared, ec)) return shared.string();
+  }
+  return path;
 }
 
 }  // namespace nnl::data
