@@ -1,8 +1,8 @@
 // Parts and joins of data sets, and where files are looked for.
 #include "runtime/data/dataset.h"
 
-#include <cstdlib>
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "runtime/data/columns.h"
