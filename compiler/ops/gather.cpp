@@ -155,6 +155,7 @@ const OpDef gather_along_op{
     .type = gather_along_type, .vjp = gather_along_vjp, .no_gradient = {}, .reference = gather_along_reference,
     .doc = "for each element of the index, the element of x at that index along the axis (torch.gather)",
     .samples = {{{f64({3, 4}), i64({3, 2})}, {{"axis", int64_t{1}}}, -2, 2, 0, 3},
+                {{f64({3, 4}), i64({3, 1})}, {{"axis", int64_t{1}}}, -2, 2, -1, 4},
                 {{f64({3, 4}), i64({5, 3})}, {{"axis", int64_t{0}}}, -2, 2, 0, 2}}};
 const OpDef scatter_add_along_op{
     .name = "scatter_add_along", .op_class = OpClass::indexing, .operands = {"index", "updates"},
@@ -162,6 +163,7 @@ const OpDef scatter_add_along_op{
     .reference = scatter_add_along_reference,
     .doc = "zeros to which each update is added at its index along the axis: the adjoint of gather_along",
     .samples = {{{i64({3, 2}), f64({3, 2})}, {{"axis", int64_t{1}}, {"shape", Shape{3, 4}}}, -2, 2, 0, 3},
+                {{i64({1, 4}), f64({1, 4})}, {{"axis", int64_t{0}}, {"shape", Shape{3, 4}}}, -2, 2, -1, 3},
                 {{i64({5, 3}), f64({5, 3})}, {{"axis", int64_t{0}}, {"shape", Shape{3, 4}}}, -2, 2, 0, 2}}};
 const OpDef stop_gradient_op{
     .name = "stop_gradient", .op_class = OpClass::control, .operands = {"x"}, .attributes = {}, .type = same_type,
