@@ -40,6 +40,9 @@ double fold(std::string_view f, double x) {
   return x * x;  // square
 }
 
+/// Host numbers are rounded to ints.
+bool rounds(std::string_view f) { return f == "floor" || f == "ceil" || f == "round" || f == "trunc"; }
+
 Node* trunc_node(Evaluator& ev, Node* x, Span s) {
   graph::Graph& g = ev.graph();
   return graph::select(g, graph::binary(g, "le", like(ev, x, 0), x, s), graph::unary(g, "floor", x, s), graph::unary(g, "ceil", x, s), s);
@@ -86,21 +89,48 @@ Value host_function(BuiltinCall& c, const ArgValue& a) {
       c.ev.error(Code::ArgumentOutOfRange, a.span, std::string(f) + " of a negative number");
       return {};
     }
-    return Value(fold(f, *x), c.span);
+    const double y = fold(f, *x);
+    if (!rounds(f)) return Value(y, c.span);
+    if (!(std::fabs(y) < 9.2e18)) {
+      c.ev.error(Code::IntOverflow, a.span, std::string(f) + " of this number doesn't fit into 64 bits");
+      return {};
+    }
+    return Value(Dim(static_cast<int64_t>(y)), c.span);
   }
   const auto* r = a.value.get<RuntimeValue>();
   if (!r || r->type.kind == K::boolean) {
     c.ev.error(Code::NotATensor, a.span, std::string(f) + " needs numbers, not " + describe(a.value));
     return {};
   }
-  host::Type t;
-  t.kind = keeps_int ? r->type.kind : K::floating;
-  const host::Reg dst = c.ev.new_reg(t);
-  host::Instr& i = c.ev.emit_pure(host::Op::call, c.span);
-  i.name = std::string(f);
-  i.args = {r->reg};
-  i.dst = dst;
-  return Value(RuntimeValue{dst, t}, c.span);
+  using B = ast::BinaryOp;
+  auto binary = [&](B op, const Value& l, const Value& m) { return c.ev.binary(op, l, m, c.span, a.span, a.span); };
+  auto call = [&](std::string_view name, const Value& v, K kind) {
+    host::Type t;
+    t.kind = kind;
+    const host::Reg from = c.ev.reg_of(v, c.span), dst = c.ev.new_reg(t);
+    host::Instr& i = c.ev.emit_pure(name == "int" ? host::Op::unary : host::Op::call, c.span);
+    i.name = std::string(name);
+    i.args = {from};
+    i.dst = dst;
+    return Value(RuntimeValue{dst, t}, c.span);
+  };
+  const Value &x = a.value, one(1.0, c.span);
+  if (rounds(f)) return r->type.kind == K::integer ? x : call(f == "trunc" ? "int" : f, x, K::integer);
+  if (f == "square") return binary(B::mul, x, x);
+  if (f == "reciprocal") return binary(B::div, one, x);
+  if (f == "rsqrt") return binary(B::div, one, call("sqrt", x, K::floating));
+  if (f == "expm1") return binary(B::sub, call("exp", x, K::floating), one);
+  if (f == "log1p") return call("log", binary(B::add, x, one), K::floating);
+  if (f == "frac") return r->type.kind == K::integer ? Value(0.0, c.span) : binary(B::sub, x, call("int", x, K::integer));
+  if (f == "sinh" || f == "cosh") {
+    const Value up = call("exp", x, K::floating), down = binary(B::div, one, up);
+    return binary(B::mul, Value(0.5, c.span), binary(f == "sinh" ? B::sub : B::add, up, down));
+  }
+  if (f == "erf" || f == "erfc") {
+    c.ev.unsupported(Code::NotATensor, a.span, std::string(f) + " of a number that is known only when the program runs is not supported yet").help("`item(" + std::string(f) + "(f64(x)))`");
+    return {};
+  }
+  return call(f, x, keeps_int ? r->type.kind : K::floating);
 }
 
 Value elementwise_function(BuiltinCall& c) {
