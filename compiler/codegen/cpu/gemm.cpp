@@ -28,7 +28,7 @@ int64_t even(int64_t total, int64_t most) { return ceil_div(total, ceil_div(tota
 int bytes_of(GemmElement e) { return e == GemmElement::F64 ? 8 : e == GemmElement::F32 ? 4 : 2; }
 
 // Sums are cut here and nowhere else: the bits of a result depend on K alone, not on the machine's caches or threads.
-int64_t k_block(int64_t k) { return k <= 1024 ? k : even(k, 512); }
+int64_t k_block(int64_t k) { return even(k, 256); }
 
 enum class Split { batch, rows, columns };
 
@@ -287,8 +287,19 @@ class Generator {
       bool along_k = k_stride == 1 && outer_stride != 1;
       if (along_k)
         b_.CreateCall(pack_turning(from), {src, dst, kc, n, width, b_.i64(outer_stride)});
+      else if (!is_a && s_.n >= p_.nr)  // whole panels of B are most of the work
+        b_.choose(
+            b_.CreateICmpEQ(n, b_.i64(p_.nr)),
+            [&] {
+              b_.CreateCall(pack_straight(from, outer_stride, p_.nr), {src, dst, kc, n, width, b_.i64(k_stride)});
+              return Values{};
+            },
+            [&] {
+              b_.CreateCall(pack_straight(from, outer_stride, 0), {src, dst, kc, n, width, b_.i64(k_stride)});
+              return Values{};
+            });
       else
-        b_.CreateCall(pack_straight(from, outer_stride), {src, dst, kc, n, width, b_.i64(k_stride)});
+        b_.CreateCall(pack_straight(from, outer_stride, 0), {src, dst, kc, n, width, b_.i64(k_stride)});
       return;
     }
     auto ask = [&](Value* outer, Value* k, bool along_k, Value* mask) {
@@ -308,10 +319,16 @@ class Generator {
   // past the panel by the next panel or in slack. That needs the rows in order, hence k outside.
   void straight(Builder& b, Value* dst, Value* kc, Value* n, Value* width,
                 function_ref<Value*(Value*, Value*, Value*)> load) {
-    b.loop(b.i64(0), kc, 1, [&](Value* k) {
+    auto one = [&](Value* k) {
       Value* row = b.at(sum_, dst, b.CreateNSWMul(k, width));
       b.vectors(b.i64(0), n, p_.lanes, [&](Value* x, Value* mask) { b.store(load(x, k, mask), b.at(sum_, row, x)); });
+    };
+    if (!isa<ConstantInt>(n) || call_.load_a || call_.load_b) return b.loop(b.i64(0), kc, 1, one);
+    Value* whole = b.CreateAnd(kc, b.i64(-4));
+    b.loop(b.i64(0), whole, 4, [&](Value* k) {
+      for (int u = 0; u < 4; u++) one(b.add(k, u));
     });
+    b.loop(whole, kc, 1, one);
   }
 
   // Squares of lanes x lanes, transposed in registers. Rows past n repeat the last one.
@@ -358,15 +375,18 @@ class Generator {
     b.CreateRetVoid();
     return f;
   }
-  Function* pack_straight(GemmElement from, int64_t stride) {
-    std::string name = "nnl_pack_straight_" + suffix(from) + "_" + std::to_string(stride);
+  // panel: the number of columns if it is always the same, else 0.
+  Function* pack_straight(GemmElement from, int64_t stride, int64_t panel) {
+    std::string name =
+        "nnl_pack_straight_" + suffix(from) + "_" + std::to_string(stride) + "_" + std::to_string(panel);
     if (Function* f = b_.module.getFunction(name)) return f;
     Builder b(b_.module, b_.target);
     auto* p = b.getPtrTy();
     Type* n64 = b.getInt64Ty();
     Function* f = b.begin_function(name, {p, p, n64, n64, n64, n64}, false);
     Type* e = element(from);
-    straight(b, b.arg(1), b.arg(2), b.arg(3), b.arg(4), [&](Value* x, Value* k, Value* mask) {
+    Value* n = panel ? b.i64(panel) : b.arg(3);
+    straight(b, b.arg(1), b.arg(2), n, panel ? n : b.arg(4), [&](Value* x, Value* k, Value* mask) {
       Value* row = b.at(e, b.arg(0), b.CreateNSWMul(k, b.arg(5)));
       return widen(b, b.load_strided(e, p_.lanes, b.at(e, row, b.mul(x, stride)), b.i64(stride), mask), from);
     });
@@ -546,7 +566,8 @@ bool prefers_swap(const GemmSpec& s, const Target& target) {
   int lanes = target.lanes(bytes_of(s.c));
   if (s.c_i == 1 && s.c_j != 1 && s.m > 1) return true;
   if (uses_dot(s, {}, lanes)) return false;
-  return 4 * s.n <= 3 * lanes && s.m >= lanes;
+  // The wide side becomes B: only if that needn't be turned for it.
+  return 4 * s.n <= 3 * lanes && s.m >= lanes && s.a_i == 1;
 }
 
 int64_t gemm_scratch_bytes(const GemmSpec& spec, const GemmCallbacks& callbacks, const Target& target, int threads) {
