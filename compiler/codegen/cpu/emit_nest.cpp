@@ -371,6 +371,7 @@ static GemmSpec spec_of(const Kernel& k) {
   s.b_batch = g.b_batch, s.b_k = g.b_k, s.b_j = g.b_n;
   s.c_batch = g.c_batch, s.c_i = g.c_m, s.c_j = g.c_n;
   s.a = gemm_element(k.args[0].type), s.b = gemm_element(k.args[1].type);
+  for (auto& o : g.outer) s.outer.push_back({o.size, o.a, o.b, o.c});
   s.c = k.args[2].type == DType::f64 ? GemmElement::F64 : GemmElement::F32;
   return s;
 }
@@ -392,24 +393,14 @@ GemmCallbacks callbacks_of(const Kernel& k, Value* c) {
 }
 
 void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread, Value* threads, int planned) {
-  std::function<void(size_t, Value*, Value*, Value*)> outer = [&](size_t d, Value* ao, Value* bo, Value* co) {
-    if (d == k.gemm.outer.size()) {
-      GemmOperands o;
-      o.a = b.at(memory_type(b, k.args[0].type), args[0], b.add(ao, k.gemm.a_offset));
-      o.b = b.at(memory_type(b, k.args[1].type), args[1], b.add(bo, k.gemm.b_offset));
-      o.c = b.at(memory_type(b, k.args[2].type), args[2], co);
-      GemmCallbacks callbacks = callbacks_of(k, o.c);
-      if (callbacks.store) o.c = nullptr;
-      o.scratch = scratch, o.thread = thread, o.threads = threads;
-      emit_gemm(b, spec_of(k), callbacks, o, planned);
-      return;
-    }
-    auto& dim = k.gemm.outer[d];
-    b.loop(b.i64(0), b.i64(dim.size), 1, [&](Value* i) {
-      outer(d + 1, b.CreateNSWAdd(ao, b.mul(i, dim.a)), b.CreateNSWAdd(bo, b.mul(i, dim.b)), b.CreateNSWAdd(co, b.mul(i, dim.c)));
-    });
-  };
-  outer(0, b.i64(0), b.i64(0), b.i64(0));
+  GemmOperands o;
+  o.a = b.at(memory_type(b, k.args[0].type), args[0], k.gemm.a_offset);
+  o.b = b.at(memory_type(b, k.args[1].type), args[1], k.gemm.b_offset);
+  o.c = args[2];
+  GemmCallbacks callbacks = callbacks_of(k, o.c);
+  if (callbacks.store) o.c = nullptr;
+  o.scratch = scratch, o.thread = thread, o.threads = threads;
+  emit_gemm(b, spec_of(k), callbacks, o, planned);
 }
 
 }  // namespace
