@@ -39,14 +39,15 @@ std::string shortest(T v) {
   }
   if (exponent < 0) return sign + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   if (n <= exponent + 1) return sign + digits + std::string(static_cast<size_t>(exponent + 1 - n), '0') + ".0";
-  return sign + digits.substr(0, static_cast<size_t>(exponent) + 1) + "." + digits.substr(static_cast<size_t>(exponent) + 1);
+  return sign + digits.substr(0, static_cast<size_t>(exponent) + 1) + "." +
+         digits.substr(static_cast<size_t>(exponent) + 1);
 }
 
 // ---------------------------------------------------------------- format specifications
 
 struct Spec {
   std::string fill = " ";
-  char align = 0;       // < > ^, 0: by kind
+  char align = 0;  // < > ^, 0: by kind
   char sign = '-';
   bool alternate = false, zero = false;
   int width = 0, precision = -1;
@@ -59,7 +60,8 @@ int sequence_length(char c) {
 }
 
 size_t code_points(std::string_view s) {
-  return static_cast<size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 constexpr int kMostWidth = 10000;
@@ -110,9 +112,11 @@ std::optional<std::string> parse_spec(std::string_view s, SpecKind kind, Spec& o
       if (signed_ || out.alternate || out.zero) return "a sign, `#` or `0` is for numbers, and this is a str";
       break;
     case SpecKind::boolean:
-      if (out.type && (float_type || out.type == 'c')) return fmt::format("`{}` is for numbers, and this is a bool", out.type);
+      if (out.type && (float_type || out.type == 'c'))
+        return fmt::format("`{}` is for numbers, and this is a bool", out.type);
       if (out.precision >= 0) return "a precision is for floats and strs, and this is a bool";
-      if ((!out.type || out.type == 's') && (signed_ || out.alternate || out.zero)) return "a sign, `#` or `0` is for numbers, and this is a bool";
+      if ((!out.type || out.type == 's') && (signed_ || out.alternate || out.zero))
+        return "a sign, `#` or `0` is for numbers, and this is a bool";
       break;
     case SpecKind::integer:
       if (out.type == 's') return "`s` is for strs, and this is an int";
@@ -120,7 +124,8 @@ std::optional<std::string> parse_spec(std::string_view s, SpecKind kind, Spec& o
       if (out.type == 'c' && (signed_ || out.alternate || out.zero)) return "a sign, `#` or `0` doesn't go with `c`";
       break;
     case SpecKind::floating:
-      if (out.type && !float_type) return fmt::format("`{}` is for {}, and this is a float", out.type, out.type == 's' ? "strs" : "ints");
+      if (out.type && !float_type)
+        return fmt::format("`{}` is for {}, and this is a float", out.type, out.type == 's' ? "strs" : "ints");
       break;
   }
   return std::nullopt;
@@ -169,7 +174,8 @@ std::string format_double(const Spec& f, double v) {
     return pad_number(f, negative, "", body, false);
   }
   if (type == '%') {
-    body = fmt::format(fmt::runtime(f.alternate ? "{:#.{}f}%" : "{:.{}f}%"), a * 100.0, f.precision < 0 ? 6 : f.precision);
+    body =
+        fmt::format(fmt::runtime(f.alternate ? "{:#.{}f}%" : "{:.{}f}%"), a * 100.0, f.precision < 0 ? 6 : f.precision);
   } else if (type == 0 && f.precision < 0) {
     body = shortest(a);
   } else {
@@ -208,18 +214,25 @@ std::string format_int(const Spec& f, int64_t v) {
   const bool negative = v < 0;
   const uint64_t a = negative ? ~static_cast<uint64_t>(v) + 1 : static_cast<uint64_t>(v);
   switch (f.type) {
-    case 'b': return pad_number(f, negative, f.alternate ? "0b" : "", fmt::format("{:b}", a));
-    case 'B': return pad_number(f, negative, f.alternate ? "0B" : "", fmt::format("{:b}", a));
-    case 'o': return pad_number(f, negative, f.alternate && a ? "0" : "", fmt::format("{:o}", a));
-    case 'x': return pad_number(f, negative, f.alternate ? "0x" : "", fmt::format("{:x}", a));
-    case 'X': return pad_number(f, negative, f.alternate ? "0X" : "", fmt::format("{:X}", a));
+    case 'b':
+      return pad_number(f, negative, f.alternate ? "0b" : "", fmt::format("{:b}", a));
+    case 'B':
+      return pad_number(f, negative, f.alternate ? "0B" : "", fmt::format("{:b}", a));
+    case 'o':
+      return pad_number(f, negative, f.alternate && a ? "0" : "", fmt::format("{:o}", a));
+    case 'x':
+      return pad_number(f, negative, f.alternate ? "0x" : "", fmt::format("{:x}", a));
+    case 'X':
+      return pad_number(f, negative, f.alternate ? "0X" : "", fmt::format("{:X}", a));
     case 'c': {
       const bool valid = v >= 0 && v <= 0x10FFFF && !(v >= 0xD800 && v <= 0xDFFF);
       return pad_text(f, encode_utf8(valid ? static_cast<uint32_t>(v) : 0xFFFD));
     }
     case 0:
-    case 'd': return pad_number(f, negative, "", std::to_string(a));
-    default: return format_double(f, static_cast<double>(v));
+    case 'd':
+      return pad_number(f, negative, "", std::to_string(a));
+    default:
+      return format_double(f, static_cast<double>(v));
   }
 }
 
@@ -230,7 +243,8 @@ constexpr int64_t kThreshold = 1000, kEdge = 3, kLineWidth = 80;
 /// One tensor's elements as printed: all of one width.
 class TensorPrinter {
  public:
-  TensorPrinter(const void* data, int dtype, const std::vector<int64_t>& shape) : data_(data), dtype_(dtype), shape_(shape) {
+  TensorPrinter(const void* data, int dtype, const std::vector<int64_t>& shape)
+      : data_(data), dtype_(dtype), shape_(shape) {
     int64_t n = 1;
     for (size_t i = shape.size(); i-- > 0;) strides_.insert(strides_.begin(), n), n *= shape[i];
     count_ = n;
@@ -247,19 +261,28 @@ class TensorPrinter {
  private:
   double float_at(int64_t i) const {
     switch (dtype_) {
-      case NNL_F16: return f16_to_f32(static_cast<const uint16_t*>(data_)[i]);
-      case NNL_BF16: return bf16_to_f32(static_cast<const uint16_t*>(data_)[i]);
-      case NNL_F32: return static_cast<const float*>(data_)[i];
-      default: return static_cast<const double*>(data_)[i];
+      case NNL_F16:
+        return f16_to_f32(static_cast<const uint16_t*>(data_)[i]);
+      case NNL_BF16:
+        return bf16_to_f32(static_cast<const uint16_t*>(data_)[i]);
+      case NNL_F32:
+        return static_cast<const float*>(data_)[i];
+      default:
+        return static_cast<const double*>(data_)[i];
     }
   }
   int64_t int_at(int64_t i) const {
     switch (dtype_) {
-      case NNL_U8: return static_cast<const uint8_t*>(data_)[i];
-      case NNL_I8: return static_cast<const int8_t*>(data_)[i];
-      case NNL_I16: return static_cast<const int16_t*>(data_)[i];
-      case NNL_I32: return static_cast<const int32_t*>(data_)[i];
-      default: return static_cast<const int64_t*>(data_)[i];
+      case NNL_U8:
+        return static_cast<const uint8_t*>(data_)[i];
+      case NNL_I8:
+        return static_cast<const int8_t*>(data_)[i];
+      case NNL_I16:
+        return static_cast<const int16_t*>(data_)[i];
+      case NNL_I32:
+        return static_cast<const int32_t*>(data_)[i];
+      default:
+        return static_cast<const int64_t*>(data_)[i];
     }
   }
 

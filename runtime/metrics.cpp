@@ -1,6 +1,6 @@
-// The log of a run. TensorBoard's files are TFRecords (length, masked CRC-32C of it, bytes, masked CRC-32C of them) of Event
-// messages; both are few enough fields to be written by hand.
-// Sources: tensorflow/core/lib/io/record_writer.h, tensorflow/core/util/event.proto and framework/summary.proto; the CRC is RFC 3720's.
+// The log of a run. TensorBoard's files are TFRecords (length, masked CRC-32C of it, bytes, masked CRC-32C of them) of
+// Event messages; both are few enough fields to be written by hand. Sources: tensorflow/core/lib/io/record_writer.h,
+// tensorflow/core/util/event.proto and framework/summary.proto; the CRC is RFC 3720's.
 #include "runtime/metrics.h"
 
 #include <fmt/format.h>
@@ -21,7 +21,7 @@ namespace nnl {
 
 namespace {
 
-constexpr size_t kMostPoints = 2000;     // of a curve in the report: twice what a screen shows
+constexpr size_t kMostPoints = 2000;  // of a curve in the report: twice what a screen shows
 constexpr double kFlushEvery_s = 2;
 
 double wall_clock_s() {
@@ -128,10 +128,12 @@ data::Result<std::unique_ptr<RunLog>> RunLog::create(const std::string& runs_dir
   }
   char host[256] = "localhost";
   ::gethostname(host, sizeof host - 1);
-  const std::string events = fmt::format("{}/events.out.tfevents.{}.{}.{}.0", log->dir_, static_cast<int64_t>(seconds), folder_name(host), ::getpid());
+  const std::string events = fmt::format("{}/events.out.tfevents.{}.{}.{}.0", log->dir_, static_cast<int64_t>(seconds),
+                                         folder_name(host), ::getpid());
   log->jsonl_ = std::fopen((log->dir_ + "/metrics.jsonl").c_str(), "we");
   log->events_ = std::fopen(events.c_str(), "wbe");
-  if (!log->jsonl_ || !log->events_) return data::Error{log->dir_ + ": files can't be made in it: " + std::strerror(errno), ""};
+  if (!log->jsonl_ || !log->events_)
+    return data::Error{log->dir_ + ": files can't be made in it: " + std::strerror(errno), ""};
   std::string first = event(log->start_s_);
   append_bytes(first, 3, "brain.Event:2");
   const std::string record = tf_record(first);
@@ -190,7 +192,8 @@ void RunLog::log(int64_t step, const std::vector<std::pair<std::string, double>>
   line += "}\n";
   append_bytes(e, 5, summary);
   const std::string record = tf_record(e);
-  failed_ = failed_ || std::fwrite(line.data(), 1, line.size(), jsonl_) != line.size() || std::fwrite(record.data(), 1, record.size(), events_) != record.size();
+  failed_ = failed_ || std::fwrite(line.data(), 1, line.size(), jsonl_) != line.size() ||
+            std::fwrite(record.data(), 1, record.size(), events_) != record.size();
   finished_ = false;
   if (now - flushed_s_ >= kFlushEvery_s) {
     flush();
@@ -206,7 +209,8 @@ std::string RunLog::report() const {
     ReportCurve c;
     c.name = s.name;
     for (const Point& p : s.points) c.points.emplace_back(static_cast<double>(p.step), p.value);
-    if (std::isfinite(s.last.value) && (s.points.empty() || s.points.back().step != s.last.step)) c.points.emplace_back(static_cast<double>(s.last.step), s.last.value);
+    if (std::isfinite(s.last.value) && (s.points.empty() || s.points.back().step != s.last.step))
+      c.points.emplace_back(static_cast<double>(s.last.step), s.last.value);
     c.last = s.last.value;
     c.min = s.min;
     c.max = s.max;

@@ -1,4 +1,5 @@
-// The log of a run: what `record` was given, as metrics.jsonl, as a TensorBoard event file and, at the end, as one HTML page.
+// The log of a run: what `record` was given, as metrics.jsonl, as a TensorBoard event file and, at the end, as one HTML
+// page.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -17,7 +18,7 @@ class RunLog {
  public:
   /// Makes runs_dir/<date-time>-<name>/ and opens the files in it.
   static data::Result<std::unique_ptr<RunLog>> create(const std::string& runs_dir, const std::string& name);
-  ~RunLog();   ///< finish()
+  ~RunLog();  ///< finish()
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
 
@@ -29,8 +30,17 @@ class RunLog {
 
  private:
   RunLog() = default;
-  struct Point { int64_t step; double value; };
-  struct Series { std::string name; std::vector<Point> points; int64_t every = 1, seen = 0; Point last{}; double min = 0, max = 0; };
+  struct Point {
+    int64_t step;
+    double value;
+  };
+  struct Series {
+    std::string name;
+    std::vector<Point> points;
+    int64_t every = 1, seen = 0;
+    Point last{};
+    double min = 0, max = 0;
+  };
   Series& series(const std::string& name);
   std::string report() const;
   void flush();

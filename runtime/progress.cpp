@@ -18,11 +18,13 @@ namespace {
 std::string duration(double s) {
   if (!(s >= 0) || s > 359999) return "?";
   const auto t = static_cast<int64_t>(s + 0.5);
-  return t >= 3600 ? fmt::format("{}:{:02}:{:02}", t / 3600, t / 60 % 60, t % 60) : fmt::format("{}:{:02}", t / 60, t % 60);
+  return t >= 3600 ? fmt::format("{}:{:02}:{:02}", t / 3600, t / 60 % 60, t % 60)
+                   : fmt::format("{}:{:02}", t / 60, t % 60);
 }
 
 size_t width_of(const std::string& s) {
-  return static_cast<size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 /// At most n code points.
@@ -116,7 +118,9 @@ std::string Progress::line(const Loop& loop, int columns) const {
   std::string tail = fmt::format("  {:>{}}/{}", loop.done, total.size(), total);
   for (const auto& [name, value] : loop.metrics) tail += fmt::format("  {} {:.4g}", name, value);
   if (rate > 0) {
-    tail += rate >= 100 ? fmt::format("  {:.0f} it/s", rate) : rate >= 1 ? fmt::format("  {:.1f} it/s", rate) : fmt::format("  {:.1f} s/it", 1 / rate);
+    tail += rate >= 100 ? fmt::format("  {:.0f} it/s", rate)
+            : rate >= 1 ? fmt::format("  {:.1f} it/s", rate)
+                        : fmt::format("  {:.1f} s/it", 1 / rate);
     tail += "  " + duration(loop.done < loop.total ? static_cast<double>(loop.total - loop.done) / rate : elapsed);
   }
   // The last column stays free: some terminals wrap there.
@@ -125,7 +129,8 @@ std::string Progress::line(const Loop& loop, int columns) const {
   if (room >= 5 && loop.total > 0) {
     const int64_t cells = std::min<int64_t>(room, 30);
     const int64_t full = std::clamp<int64_t>(cells * loop.done / loop.total, 0, cells);
-    bar = "  [" + std::string(static_cast<size_t>(full), '=') + (full < cells ? ">" + std::string(static_cast<size_t>(cells - full - 1), ' ') : "") + "]";
+    bar = "  [" + std::string(static_cast<size_t>(full), '=') +
+          (full < cells ? ">" + std::string(static_cast<size_t>(cells - full - 1), ' ') : "") + "]";
   }
   return cut(loop.label + bar + tail, static_cast<size_t>(std::max(columns - 1, 1)));
 }

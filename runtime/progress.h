@@ -11,9 +11,9 @@ namespace nnl {
 class Progress {
  public:
   struct Options {
-    int fd = 2;               ///< where the bar is drawn
-    bool enabled = false;     ///< see on_terminal
-    int columns = 0;          ///< width; 0: the terminal's
+    int fd = 2;            ///< where the bar is drawn
+    bool enabled = false;  ///< see on_terminal
+    int columns = 0;       ///< width; 0: the terminal's
     double interval_s = 0.1;
   };
   /// Standard error is a terminal that can move its cursor (TERM is not "dumb").

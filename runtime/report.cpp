@@ -1,5 +1,5 @@
-// The page at the end of a run. Each curve is drawn as it is, thin, and smoothed (a mean over a fortieth of its points),
-// thick, since the loss of single batches jumps.
+// The page at the end of a run. Each curve is drawn as it is, thin, and smoothed (a mean over a fortieth of its
+// points), thick, since the loss of single batches jumps.
 #include "runtime/report.h"
 
 #include <fmt/format.h>
@@ -19,11 +19,20 @@ std::string escape(const std::string& s) {
   std::string out;
   for (char c : s) {
     switch (c) {
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '&': out += "&amp;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -62,14 +71,19 @@ std::string plot(const ReportCurve& c) {
   const auto sx = [&](double x) { return kLeft + (x - x0) / (x1 - x0) * (kWidth - kLeft - kRight); };
   const auto sy = [&](double y) { return kHeight - kBottom - (y - y0) / (y1 - y0) * (kHeight - kTop - kBottom); };
 
-  std::string s = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{} over steps\">\n", kWidth, kHeight, escape(c.name));
+  std::string s = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{} over steps\">\n", kWidth,
+                              kHeight, escape(c.name));
   const double ystep = nice_step(y1 - y0), xstep = std::max(1.0, nice_step(x1 - x0));
   for (double v = std::ceil(y0 / ystep) * ystep; v <= y1; v += ystep)
-    s += fmt::format("<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/><text x=\"{}\" y=\"{:.1f}\" class=\"y\">{}</text>\n", kLeft, kWidth - kRight, sy(v),
-                     sy(v), kLeft - 8, sy(v) + 4, tick_text(v, ystep));
+    s += fmt::format(
+        "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/><text x=\"{}\" y=\"{:.1f}\" "
+        "class=\"y\">{}</text>\n",
+        kLeft, kWidth - kRight, sy(v), sy(v), kLeft - 8, sy(v) + 4, tick_text(v, ystep));
   for (double v = std::ceil(x0 / xstep) * xstep; v <= x1; v += xstep)
-    s += fmt::format("<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{}\" y2=\"{}\"/><text x=\"{:.1f}\" y=\"{}\" class=\"x\">{}</text>\n", sx(v), sx(v), kTop,
-                     kHeight - kBottom, sx(v), kHeight - kBottom + 18, tick_text(v, xstep));
+    s += fmt::format(
+        "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{}\" y2=\"{}\"/><text x=\"{:.1f}\" y=\"{}\" "
+        "class=\"x\">{}</text>\n",
+        sx(v), sx(v), kTop, kHeight - kBottom, sx(v), kHeight - kBottom + 18, tick_text(v, xstep));
 
   std::vector<std::pair<double, double>> raw, smooth;
   for (const auto& [x, y] : c.points) raw.emplace_back(sx(x), sy(y));
@@ -93,8 +107,12 @@ std::string plot(const ReportCurve& c) {
 
 }  // namespace
 
-std::string html_report(const std::string& title, const std::string& started, double duration_s, const std::vector<ReportCurve>& curves) {
-  std::string s = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n<title>" + escape(title) + "</title>\n";
+std::string html_report(const std::string& title, const std::string& started, double duration_s,
+                        const std::vector<ReportCurve>& curves) {
+  std::string s =
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\">\n<title>" +
+      escape(title) + "</title>\n";
   s += R"(<style>
 :root { color-scheme: light dark; --ink: #1d2126; --soft: #66707a; --grid: #e3e7eb; --line: #1f6feb; --back: #ffffff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #98a2ac; --grid: #2c333a; --line: #6cb0ff; --back: #14181c; } }
@@ -107,12 +125,16 @@ svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft)
 .grid { stroke: var(--grid); } .line { fill: none; stroke: var(--line); stroke-width: 2; } .raw { fill: none; stroke: var(--line); opacity: .28; } circle { fill: var(--line); }
 </style></head><body>
 )";
-  s += "<h1>" + escape(title) + "</h1>\n<p>started " + escape(started) + ", " + fmt::format("{:.1f} s", duration_s) + "</p>\n";
+  s += "<h1>" + escape(title) + "</h1>\n<p>started " + escape(started) + ", " + fmt::format("{:.1f} s", duration_s) +
+       "</p>\n";
   if (curves.empty()) return s + "<p>nothing was recorded</p>\n</body></html>\n";
   s += "<table><tr><th>metric</th><th>last</th><th>least</th><th>largest</th></tr>\n";
   for (const ReportCurve& c : curves) {
-    const auto cell = [&](double v, bool known) { return "<td>" + (known ? fmt::format("{:.6g}", v) : std::string("–")) + "</td>"; };
-    s += "<tr><td>" + escape(c.name) + "</td>" + cell(c.last, true) + cell(c.min, !c.points.empty()) + cell(c.max, !c.points.empty()) + "</tr>\n";
+    const auto cell = [&](double v, bool known) {
+      return "<td>" + (known ? fmt::format("{:.6g}", v) : std::string("–")) + "</td>";
+    };
+    s += "<tr><td>" + escape(c.name) + "</td>" + cell(c.last, true) + cell(c.min, !c.points.empty()) +
+         cell(c.max, !c.points.empty()) + "</tr>\n";
   }
   s += "</table>\n<div class=\"curves\">\n";
   for (const ReportCurve& c : curves)

@@ -1,5 +1,5 @@
-// Safetensors files. The header is untrusted: its length, the JSON, each type, shape and offset are checked before anything
-// is allocated or read; tensors must cover the data exactly, without holes or overlaps, as the format demands.
+// Safetensors files. The header is untrusted: its length, the JSON, each type, shape and offset are checked before
+// anything is allocated or read; tensors must cover the data exactly, without holes or overlaps, as the format demands.
 #include "runtime/safetensors.h"
 
 #include <fcntl.h>
@@ -32,9 +32,10 @@ struct FileType {
   int dtype;
 };
 constexpr FileType kTypes[] = {
-    {"BOOL", 8, NNL_BOOL}, {"U8", 8, NNL_U8},    {"I8", 8, NNL_I8},     {"I16", 16, NNL_I16},  {"I32", 32, NNL_I32},  {"I64", 64, NNL_I64},
-    {"F16", 16, NNL_F16},  {"BF16", 16, NNL_BF16}, {"F32", 32, NNL_F32},  {"F64", 64, NNL_F64},  {"U16", 16, -1},       {"U32", 32, -1},
-    {"U64", 64, -1},       {"F8_E4M3", 8, -1},   {"F8_E5M2", 8, -1},    {"F8_E8M0", 8, -1},    {"C64", 64, -1},
+    {"BOOL", 8, NNL_BOOL}, {"U8", 8, NNL_U8},    {"I8", 8, NNL_I8},      {"I16", 16, NNL_I16}, {"I32", 32, NNL_I32},
+    {"I64", 64, NNL_I64},  {"F16", 16, NNL_F16}, {"BF16", 16, NNL_BF16}, {"F32", 32, NNL_F32}, {"F64", 64, NNL_F64},
+    {"U16", 16, -1},       {"U32", 32, -1},      {"U64", 64, -1},        {"F8_E4M3", 8, -1},   {"F8_E5M2", 8, -1},
+    {"F8_E8M0", 8, -1},    {"C64", 64, -1},
 };
 
 const FileType* type_named(const std::string& name) {
@@ -48,7 +49,9 @@ const char* type_of(int dtype) {
   return "";
 }
 
-std::string ticked(const std::string& name) { return "`" + (name.size() > 120 ? name.substr(0, 117) + "..." : name) + "`"; }
+std::string ticked(const std::string& name) {
+  return "`" + (name.size() > 120 ? name.substr(0, 117) + "..." : name) + "`";
+}
 
 /// A whole number that fits into int64_t.
 std::optional<int64_t> size_in(const json& v) {
@@ -72,16 +75,19 @@ std::optional<Error> pread_all(int fd, const std::string& path, void* out, int64
 }
 
 /// The tensors and the metadata of a header.
-std::optional<Error> parse_header(const std::string& path, const std::string& text, int64_t data_bytes, std::vector<SafetensorsEntry>& entries,
+std::optional<Error> parse_header(const std::string& path, const std::string& text, int64_t data_bytes,
+                                  std::vector<SafetensorsEntry>& entries,
                                   std::map<std::string, std::string>& metadata) {
-  if (text.empty() || text[0] != '{') return Error{path + ": is no safetensors file: its header does not start with `{`", ""};
+  if (text.empty() || text[0] != '{')
+    return Error{path + ": is no safetensors file: its header does not start with `{`", ""};
   // A second entry of one name would silently replace the first.
   std::set<std::string> names;
   std::string twice;
   json header;
   try {
     header = json::parse(text, [&](int depth, json::parse_event_t event, json& parsed) {
-      if (depth == 1 && event == json::parse_event_t::key && !names.insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
+      if (depth == 1 && event == json::parse_event_t::key && !names.insert(parsed.get<std::string>()).second)
+        twice = parsed.get<std::string>();
       return true;
     });
   } catch (const json::parse_error& e) {
@@ -108,7 +114,8 @@ std::optional<Error> parse_header(const std::string& path, const std::string& te
     if (!type) return Error{here + "its dtype " + ticked(e.dtype_text) + " is unknown", ""};
     e.dtype = type->dtype;
     const json& shape = v["shape"];
-    if (!shape.is_array() || shape.size() > kMaxRank) return Error{here + "its shape is no list of at most 64 sizes", ""};
+    if (!shape.is_array() || shape.size() > kMaxRank)
+      return Error{here + "its shape is no list of at most 64 sizes", ""};
     int64_t bytes = type->bits / 8;
     for (const json& d : shape) {
       const auto n = size_in(d);
@@ -117,7 +124,8 @@ std::optional<Error> parse_header(const std::string& path, const std::string& te
     }
     const bool zero = std::find(e.shape.begin(), e.shape.end(), 0) != e.shape.end();
     for (int64_t d : e.shape)
-      if (!zero && __builtin_mul_overflow(bytes, d, &bytes)) return Error{here + "its shape is larger than any file", ""};
+      if (!zero && __builtin_mul_overflow(bytes, d, &bytes))
+        return Error{here + "its shape is larger than any file", ""};
     if (zero) bytes = 0;
     const json& offsets = v["data_offsets"];
     const auto begin = offsets.is_array() && offsets.size() == 2 ? size_in(offsets[0]) : std::nullopt;
@@ -125,21 +133,30 @@ std::optional<Error> parse_header(const std::string& path, const std::string& te
     if (!end) return Error{here + "its data_offsets are no pair of sizes", ""};
     e.begin = *begin, e.end = *end;
     if (e.begin > e.end || e.end > data_bytes)
-      return Error{here + "its data_offsets are " + std::to_string(e.begin) + " and " + std::to_string(e.end) + ", the file has " + std::to_string(data_bytes) + " bytes of data",
+      return Error{here + "its data_offsets are " + std::to_string(e.begin) + " and " + std::to_string(e.end) +
+                       ", the file has " + std::to_string(data_bytes) + " bytes of data",
                    e.end > data_bytes ? "the file may be cut: get it again" : ""};
     if (e.end - e.begin != bytes)
-      return Error{here + "its shape needs " + std::to_string(bytes) + " bytes, its data_offsets give it " + std::to_string(e.end - e.begin), ""};
+      return Error{here + "its shape needs " + std::to_string(bytes) + " bytes, its data_offsets give it " +
+                       std::to_string(e.end - e.begin),
+                   ""};
     entries.push_back(std::move(e));
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const auto& a, const auto& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   int64_t at = 0;
   for (size_t i = 0; i < entries.size(); ++i) {
     const SafetensorsEntry& e = entries[i];
-    if (e.begin < at) return Error{path + ": tensors " + ticked(entries[i - 1].name) + " and " + ticked(e.name) + " overlap", ""};
-    if (e.begin > at) return Error{path + ": bytes " + std::to_string(at) + " to " + std::to_string(e.begin) + " of the data belong to no tensor", ""};
+    if (e.begin < at)
+      return Error{path + ": tensors " + ticked(entries[i - 1].name) + " and " + ticked(e.name) + " overlap", ""};
+    if (e.begin > at)
+      return Error{path + ": bytes " + std::to_string(at) + " to " + std::to_string(e.begin) +
+                       " of the data belong to no tensor",
+                   ""};
     at = e.end;
   }
-  if (at != data_bytes) return Error{path + ": the last " + std::to_string(data_bytes - at) + " bytes belong to no tensor", ""};
+  if (at != data_bytes)
+    return Error{path + ": the last " + std::to_string(data_bytes - at) + " bytes belong to no tensor", ""};
   return std::nullopt;
 }
 
@@ -171,8 +188,13 @@ Result<std::shared_ptr<SafetensorsFile>> SafetensorsFile::open(const std::string
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i) length = length << 8 | length_bytes[i];
   if (length > static_cast<uint64_t>(size - 8))
-    return Error{path + ": is no safetensors file, or it is cut: its header's length is " + std::to_string(length) + ", the file has " + std::to_string(size) + " bytes", ""};
-  if (length > static_cast<uint64_t>(kMaxHeader)) return Error{path + ": its header has " + std::to_string(length) + " bytes, more than the 100,000,000 that the format allows", ""};
+    return Error{path + ": is no safetensors file, or it is cut: its header's length is " + std::to_string(length) +
+                     ", the file has " + std::to_string(size) + " bytes",
+                 ""};
+  if (length > static_cast<uint64_t>(kMaxHeader))
+    return Error{path + ": its header has " + std::to_string(length) +
+                     " bytes, more than the 100,000,000 that the format allows",
+                 ""};
   std::string header(length, '\0');
   if (auto e = pread_all(f->fd_, path, header.data(), static_cast<int64_t>(length), 8)) return *e;
   f->data_at_ = 8 + static_cast<int64_t>(length);
@@ -191,17 +213,22 @@ const SafetensorsEntry* SafetensorsFile::find(const std::string& name) const {
 }
 
 std::optional<Error> SafetensorsFile::read(const SafetensorsEntry& e, void* out) const {
-  if (e.dtype < 0) return Error{path_ + ": tensor " + ticked(e.name) + ": its element type " + e.dtype_text + " is not supported", ""};
+  if (e.dtype < 0)
+    return Error{path_ + ": tensor " + ticked(e.name) + ": its element type " + e.dtype_text + " is not supported", ""};
   if (auto error = pread_all(fd_, path_, out, e.end - e.begin, data_at_ + e.begin)) return error;
   if (e.dtype == NNL_BOOL) {
     const auto* b = static_cast<const uint8_t*>(out);
     for (int64_t i = 0; i < e.end - e.begin; ++i)
-      if (b[i] > 1) return Error{path_ + ": tensor " + ticked(e.name) + ": element " + std::to_string(i) + " is " + std::to_string(b[i]) + ", which is no bool", ""};
+      if (b[i] > 1)
+        return Error{path_ + ": tensor " + ticked(e.name) + ": element " + std::to_string(i) + " is " +
+                         std::to_string(b[i]) + ", which is no bool",
+                     ""};
   }
   return std::nullopt;
 }
 
-std::optional<Error> write_safetensors(const std::string& path, std::vector<SafetensorsItem> items, const std::map<std::string, std::string>& metadata) {
+std::optional<Error> write_safetensors(const std::string& path, std::vector<SafetensorsItem> items,
+                                       const std::map<std::string, std::string>& metadata) {
   namespace fs = std::filesystem;
   // As the reference implementation: wide elements first, so that each tensor is aligned, then by name.
   std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) {
@@ -215,7 +242,8 @@ std::optional<Error> write_safetensors(const std::string& path, std::vector<Safe
   for (const SafetensorsItem& item : items) {
     int64_t bytes = element_bytes(item.dtype);
     for (int64_t d : item.shape) bytes *= d;
-    if (item.name == "__metadata__" || header.contains(item.name)) return Error{path + ": two tensors are called " + ticked(item.name), ""};
+    if (item.name == "__metadata__" || header.contains(item.name))
+      return Error{path + ": two tensors are called " + ticked(item.name), ""};
     header[item.name] = {{"dtype", type_of(item.dtype)}, {"shape", item.shape}, {"data_offsets", {at, at + bytes}}};
     sizes.push_back(bytes);
     at += bytes;
@@ -237,16 +265,20 @@ std::optional<Error> write_safetensors(const std::string& path, std::vector<Safe
   if (fd < 0) {
     const int why = errno;
     const fs::path folder = target.parent_path();
-    return Error{path + ": can't be written: " + std::strerror(why), why == ENOENT && !folder.empty() ? "make the folder " + folder.string() : ""};
+    return Error{path + ": can't be written: " + std::strerror(why),
+                 why == ENOENT && !folder.empty() ? "make the folder " + folder.string() : ""};
   }
   unsigned char length[8];
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(static_cast<uint64_t>(text.size()) >> (8 * i));
   auto error = write_all(fd, path, length, 8);
   if (!error) error = write_all(fd, path, text.data(), text.size());
-  for (size_t i = 0; i < items.size() && !error; ++i) error = write_all(fd, path, items[i].data, static_cast<size_t>(sizes[i]));
-  if (!error && ::fsync(fd) != 0 && errno != EINVAL) error = Error{path + ": can't be written: " + std::strerror(errno), ""};
+  for (size_t i = 0; i < items.size() && !error; ++i)
+    error = write_all(fd, path, items[i].data, static_cast<size_t>(sizes[i]));
+  if (!error && ::fsync(fd) != 0 && errno != EINVAL)
+    error = Error{path + ": can't be written: " + std::strerror(errno), ""};
   if (::close(fd) != 0 && !error) error = Error{path + ": can't be written: " + std::strerror(errno), ""};
-  if (!error && ::rename(part.c_str(), target.c_str()) != 0) error = Error{path + ": can't be replaced: " + std::strerror(errno), ""};
+  if (!error && ::rename(part.c_str(), target.c_str()) != 0)
+    error = Error{path + ": can't be replaced: " + std::strerror(errno), ""};
   if (error) ::unlink(part.c_str());
   return error;
 }

@@ -14,10 +14,10 @@ namespace nnl {
 
 struct SafetensorsEntry {
   std::string name;
-  int dtype = -1;                ///< NNL_…; -1: a type that NNL has not, like U16
-  std::string dtype_text;        ///< as in the file
+  int dtype = -1;          ///< NNL_…; -1: a type that NNL has not, like U16
+  std::string dtype_text;  ///< as in the file
   std::vector<int64_t> shape;
-  int64_t begin = 0, end = 0;    ///< bytes, from the start of the data
+  int64_t begin = 0, end = 0;  ///< bytes, from the start of the data
 };
 
 /// A file whose header was read and checked; contents are read on demand.
@@ -28,7 +28,7 @@ class SafetensorsFile {
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
   const std::string& path() const { return path_; }
-  const std::vector<SafetensorsEntry>& entries() const { return entries_; }   ///< in the order of their data
+  const std::vector<SafetensorsEntry>& entries() const { return entries_; }  ///< in the order of their data
   const SafetensorsEntry* find(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   /// Copies the contents of an entry, end - begin bytes. An entry whose dtype is -1 is an Error by name.

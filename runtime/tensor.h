@@ -15,10 +15,12 @@ namespace nnl {
 
 inline constexpr size_t kBufferAlignment = 64;
 
-/// Memory aligned to 64 bytes, its size rounded up to a multiple of that, so that a whole vector may be read at its end.
+/// Memory aligned to 64 bytes, its size rounded up to a multiple of that, so that a whole vector may be read at its
+/// end.
 inline std::shared_ptr<uint8_t> allocate_buffer(int64_t bytes) {
   if (bytes < 0 || bytes > INT64_MAX - 64) throw std::bad_alloc();
-  const size_t rounded = (static_cast<size_t>(bytes > 0 ? bytes : 1) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+  const size_t rounded =
+      (static_cast<size_t>(bytes > 0 ? bytes : 1) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
   auto* p = static_cast<uint8_t*>(std::aligned_alloc(kBufferAlignment, rounded));
   if (!p) throw std::bad_alloc();
   return std::shared_ptr<uint8_t>(p, [](uint8_t* q) { std::free(q); });

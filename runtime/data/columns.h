@@ -31,7 +31,8 @@ class ColumnDataset : public Dataset {
       const char* from = columns_[f].data();
       const auto bytes = static_cast<size_t>(bytes_[f]);
       if (bytes == 0) continue;
-      for (int64_t i = 0; i < n; ++i) std::memcpy(to + static_cast<size_t>(i) * bytes, from + static_cast<size_t>(rows[i]) * bytes, bytes);
+      for (int64_t i = 0; i < n; ++i)
+        std::memcpy(to + static_cast<size_t>(i) * bytes, from + static_cast<size_t>(rows[i]) * bytes, bytes);
     }
   }
 
@@ -47,8 +48,8 @@ class ColumnDataset : public Dataset {
 class ImageDataset : public Dataset {
  public:
   /// pixels: size of shape * labels.size() bytes, kept alive by the pointer (memory or a mapped file).
-  ImageDataset(std::string name, std::vector<int64_t> shape, std::shared_ptr<const uint8_t> pixels, std::vector<int32_t> labels,
-               int64_t classes);
+  ImageDataset(std::string name, std::vector<int64_t> shape, std::shared_ptr<const uint8_t> pixels,
+               std::vector<int32_t> labels, int64_t classes);
   const std::vector<Field>& fields() const override { return fields_; }
   int64_t size() const override { return static_cast<int64_t>(labels_.size()); }
   std::string name() const override { return name_; }

@@ -1,6 +1,7 @@
-// Tables: RFC 4180 with quotes, CR LF or LF, `,` `;` or tab between cells (the one that the first line uses), gzipped or not.
-// A column is one of numbers if its first present cell is a number; each later cell must then be one too, so that a typo is an
-// error and not a column that silently became text. Empty and `?` are missing values, and so are NA and NaN among numbers.
+// Tables: RFC 4180 with quotes, CR LF or LF, `,` `;` or tab between cells (the one that the first line uses), gzipped
+// or not. A column is one of numbers if its first present cell is a number; each later cell must then be one too, so
+// that a typo is an error and not a column that silently became text. Empty and `?` are missing values, and so are NA
+// and NaN among numbers.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -15,17 +16,17 @@ namespace nnl::data {
 namespace {
 
 struct Cell {
-  std::string_view text;   // without quotes and outer spaces
+  std::string_view text;  // without quotes and outer spaces
   bool quoted = false;
 };
 
 struct Table {
   std::string path;
   std::string content;
-  std::vector<std::string> unquoted;           // owns cells that held doubled quotes
+  std::vector<std::string> unquoted;  // owns cells that held doubled quotes
   std::vector<std::vector<Cell>> rows;
-  std::vector<int64_t> lines;                  // where each row starts in the file
-  std::vector<std::string> names;              // from the header; empty without one
+  std::vector<int64_t> lines;      // where each row starts in the file
+  std::vector<std::string> names;  // from the header; empty without one
 };
 
 std::string_view trim(std::string_view s) {
@@ -49,9 +50,14 @@ std::optional<double> number(std::string_view s, bool* whole = nullptr) {
   double v = 0;
   const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), v);
   if (end != s.data() + s.size() || s.empty()) return std::nullopt;
-  // from_chars also reads "inf" and "nan"; a value out of a double's range is kept as a number for the caller to refuse.
+  // from_chars also reads "inf" and "nan"; a value out of a double's range is kept as a number for the caller to
+  // refuse.
   if (s.find_first_of("nN") != std::string_view::npos) return std::nullopt;
-  if (ec == std::errc::result_out_of_range) v = HUGE_VAL;
+  if (ec == std::errc::result_out_of_range) {  // tiny is zero, huge is infinite: the wider type tells which
+    long double wide = HUGE_VALL;
+    std::from_chars(s.data(), s.data() + s.size(), wide);
+    v = static_cast<double>(wide);
+  }
   if (whole) *whole = s.find_first_not_of("-0123456789") == std::string_view::npos;
   return v;
 }
@@ -94,7 +100,8 @@ std::optional<Error> split(Table& t) {
   size_t i = s.starts_with("\xEF\xBB\xBF") ? 3 : 0;
   const char separator = separator_of(std::string_view(s).substr(i));
   int64_t line = 1;
-  std::vector<std::pair<std::pair<size_t, size_t>, size_t>> owned;  // cells to point into `unquoted` once it grows no more
+  std::vector<std::pair<std::pair<size_t, size_t>, size_t>>
+      owned;  // cells to point into `unquoted` once it grows no more
   while (i < s.size()) {
     if (s[i] == '\n' || (s[i] == '\r' && i + 1 < s.size() && s[i + 1] == '\n')) {  // a blank line
       i += s[i] == '\r' ? 2 : 1;
@@ -126,7 +133,9 @@ std::optional<Error> split(Table& t) {
           ++at;
         }
         if (!closed)
-          return Error{t.path + ": row " + std::to_string(row_line) + ", column " + std::to_string(row.size() + 1) + ": a quote is opened and never closed", ""};
+          return Error{t.path + ": row " + std::to_string(row_line) + ", column " + std::to_string(row.size() + 1) +
+                           ": a quote is opened and never closed",
+                       ""};
         if (doubled) {
           text.append(s, from, at - from);
           t.unquoted.push_back(std::move(text));
@@ -137,7 +146,9 @@ std::optional<Error> split(Table& t) {
         i = at + 1;
         while (i < s.size() && s[i] == ' ') ++i;
         if (i < s.size() && s[i] != separator && s[i] != '\n' && s[i] != '\r')
-          return Error{t.path + ": row " + std::to_string(row_line) + ", column " + std::to_string(row.size() + 1) + ": text follows the closing quote", ""};
+          return Error{t.path + ": row " + std::to_string(row_line) + ", column " + std::to_string(row.size() + 1) +
+                           ": text follows the closing quote",
+                       ""};
       } else {
         const size_t from = i;
         while (i < s.size() && s[i] != separator && s[i] != '\n') ++i;
@@ -164,13 +175,14 @@ std::optional<Error> split(Table& t) {
   return std::nullopt;
 }
 
-/// A first row is a header if none of its cells is a number or missing and some column is one of numbers below it, or if it
-/// holds a name that the options use.
+/// A first row is a header if none of its cells is a number or missing and some column is one of numbers below it, or
+/// if it holds a name that the options use.
 bool has_header(const Table& t, const CsvOptions& o) {
   if (o.header) return *o.header;
   const auto& first = t.rows[0];
   const auto holds = [&](const std::string& name) {
-    return !name.empty() && !number(name) && std::any_of(first.begin(), first.end(), [&](const Cell& c) { return c.text == name; });
+    return !name.empty() && !number(name) &&
+           std::any_of(first.begin(), first.end(), [&](const Cell& c) { return c.text == name; });
   };
   if (holds(o.target) || std::any_of(o.features.begin(), o.features.end(), holds)) return true;
   for (const Cell& c : first)
@@ -188,9 +200,12 @@ Result<size_t> column_named(const Table& t, const std::string& name, const char*
   if (ec == std::errc() && end == name.data() + name.size()) {
     // Counted from 1, as the places in messages are.
     if (v >= 1 && v <= static_cast<int64_t>(width)) return static_cast<size_t>(v - 1);
-    return Error{t.path + ": " + role + " " + name + ": the file has " + std::to_string(width) + " columns", "columns are counted from 1"};
+    return Error{t.path + ": " + role + " " + name + ": the file has " + std::to_string(width) + " columns",
+                 "columns are counted from 1"};
   }
-  if (t.names.empty()) return Error{t.path + ": " + role + " `" + name + "`: the file has no header", "give the column's number, counted from 1, as text, or header = true"};
+  if (t.names.empty())
+    return Error{t.path + ": " + role + " `" + name + "`: the file has no header",
+                 "give the column's number, counted from 1, as text, or header = true"};
   std::string all;
   for (size_t i = 0; i < t.names.size() && i < 20; ++i) all += (i ? ", " : "") + t.names[i];
   if (t.names.size() > 20) all += ", …";
@@ -221,7 +236,8 @@ Result<double> number_at(const Table& t, size_t row, size_t column, bool* whole)
     if (first != &c) m += ", as the column's first value " + std::string(first->text) + " is";
     return Error{m, ""};
   }
-  if (std::fabs(*v) > 3.4028234663852886e38) return Error{place(t, row, column) + std::string(c.text) + " is too large for an f32", ""};
+  if (std::fabs(*v) > 3.4028234663852886e38)
+    return Error{place(t, row, column) + std::string(c.text) + " is too large for an f32", ""};
   return *v;
 }
 
@@ -241,7 +257,9 @@ Result<TargetColumn> text_target(const Table& t, size_t column, int64_t classes)
   std::map<std::string_view, int32_t> order;  // bytes of valid UTF-8 sort as code points do
   for (size_t r = 0; r < t.rows.size(); ++r) {
     const Cell& c = t.rows[r][column];
-    if (is_missing(c, false)) return Error{place(t, r, column) + "missing value" + (c.text.empty() ? "" : " `?`"), "take the row out of the file"};
+    if (is_missing(c, false))
+      return Error{place(t, r, column) + "missing value" + (c.text.empty() ? "" : " `?`"),
+                   "take the row out of the file"};
     order.emplace(c.text, 0);
   }
   int32_t next = 0;
@@ -250,7 +268,9 @@ Result<TargetColumn> text_target(const Table& t, size_t column, int64_t classes)
     out.field.class_names.emplace_back(text);
   }
   if (classes > 0 && next > classes)
-    return Error{t.path + ": column " + std::to_string(column + 1) + " holds " + std::to_string(next) + " different texts, more than " + std::to_string(classes) + " classes", ""};
+    return Error{t.path + ": column " + std::to_string(column + 1) + " holds " + std::to_string(next) +
+                     " different texts, more than " + std::to_string(classes) + " classes",
+                 ""};
   out.field.classes = std::max<int64_t>(classes, next);
   out.field.dtype = NNL_I32;
   for (const auto& row : t.rows) append(out.bytes, order.at(row[column].text));
@@ -273,7 +293,10 @@ Result<TargetColumn> number_target(const Table& t, size_t column, int64_t classe
       for (size_t r = 0; r < t.rows.size(); ++r) {
         bool whole = false;
         number(t.rows[r][column].text, &whole);
-        if (!whole) return Error{place(t, r, column) + std::string(t.rows[r][column].text) + " is not a class: classes are whole numbers from 0", ""};
+        if (!whole)
+          return Error{place(t, r, column) + std::string(t.rows[r][column].text) +
+                           " is not a class: classes are whole numbers from 0",
+                       ""};
       }
     }
     for (double v : values) append(out.bytes, static_cast<float>(v));
@@ -282,10 +305,16 @@ Result<TargetColumn> number_target(const Table& t, size_t column, int64_t classe
   int64_t largest = 0;
   for (size_t r = 0; r < t.rows.size(); ++r) {
     const double v = values[r];
-    if (v < 0) return Error{place(t, r, column) + std::string(t.rows[r][column].text) + " is not a class: classes are whole numbers from 0", ""};
+    if (v < 0)
+      return Error{place(t, r, column) + std::string(t.rows[r][column].text) +
+                       " is not a class: classes are whole numbers from 0",
+                   ""};
     if (classes > 0 && v >= static_cast<double>(classes))
-      return Error{place(t, r, column) + "class " + std::string(t.rows[r][column].text) + " is not below " + std::to_string(classes), ""};
-    if (v >= 2147483647.0) return Error{place(t, r, column) + std::string(t.rows[r][column].text) + " is too large for a class", ""};
+      return Error{place(t, r, column) + "class " + std::string(t.rows[r][column].text) + " is not below " +
+                       std::to_string(classes),
+                   ""};
+    if (v >= 2147483647.0)
+      return Error{place(t, r, column) + std::string(t.rows[r][column].text) + " is too large for a class", ""};
     largest = std::max(largest, static_cast<int64_t>(v));
     append(out.bytes, static_cast<int32_t>(v));
   }
@@ -305,7 +334,8 @@ Result<DatasetPtr> csv(const std::string& path, const CsvOptions& options) {
   for (size_t i = 0; i < t.content.size();) {
     const int n = utf8_length(t.content, i);
     if (n == 0) return Error{path + ": " + place_in_text(t.content, i) + ": is not UTF-8", "save the file as UTF-8"};
-    if (t.content[i] == 0) return Error{path + ": " + place_in_text(t.content, i) + ": holds a zero byte: it is no text file", ""};
+    if (t.content[i] == 0)
+      return Error{path + ": " + place_in_text(t.content, i) + ": holds a zero byte: it is no text file", ""};
     i += static_cast<size_t>(n);
   }
   if (auto e = split(t)) return *e;
@@ -313,7 +343,9 @@ Result<DatasetPtr> csv(const std::string& path, const CsvOptions& options) {
   const size_t width = t.rows[0].size();
   for (size_t r = 0; r < t.rows.size(); ++r)
     if (t.rows[r].size() != width)
-      return Error{path + ": row " + std::to_string(t.lines[r]) + ": has " + std::to_string(t.rows[r].size()) + " columns, the first row has " + std::to_string(width), ""};
+      return Error{path + ": row " + std::to_string(t.lines[r]) + ": has " + std::to_string(t.rows[r].size()) +
+                       " columns, the first row has " + std::to_string(width),
+                   ""};
   if (has_header(t, options)) {
     for (const Cell& c : t.rows[0]) t.names.emplace_back(c.text);
     t.rows.erase(t.rows.begin());
@@ -321,7 +353,9 @@ Result<DatasetPtr> csv(const std::string& path, const CsvOptions& options) {
     for (size_t i = 0; i < width; ++i)
       for (size_t k = 0; k < i; ++k)
         if (t.names[i] == t.names[k] && !t.names[i].empty())
-          return Error{path + ": columns " + std::to_string(k + 1) + " and " + std::to_string(i + 1) + " are both called `" + t.names[i] + "`", ""};
+          return Error{path + ": columns " + std::to_string(k + 1) + " and " + std::to_string(i + 1) +
+                           " are both called `" + t.names[i] + "`",
+                       ""};
   }
   if (t.rows.empty()) return Error{path + ": has a header and no rows", ""};
 
@@ -358,8 +392,9 @@ Result<DatasetPtr> csv(const std::string& path, const CsvOptions& options) {
   if (!y) return y.error();
   y->field.name = "y";
   const auto n = static_cast<int64_t>(t.rows.size());
-  return DatasetPtr(std::make_shared<ColumnDataset>(std::filesystem::path(path).filename().string(), n, std::vector<Field>{x, y->field},
-                                                    std::vector<std::vector<char>>{std::move(xs), std::move(y->bytes)}));
+  return DatasetPtr(std::make_shared<ColumnDataset>(
+      std::filesystem::path(path).filename().string(), n, std::vector<Field>{x, y->field},
+      std::vector<std::vector<char>>{std::move(xs), std::move(y->bytes)}));
 }
 
 }  // namespace nnl::data

@@ -21,29 +21,31 @@ namespace {
 namespace fs = std::filesystem;
 
 struct NamedFile {
-  const char* name;     // without .gz
-  const char* sha256;   // of the .gz
+  const char* name;    // without .gz
+  const char* sha256;  // of the .gz
 };
 struct NamedSet {
   const char* name;
-  const char* folders[2];   // under $NNL_DATA
+  const char* folders[2];  // under $NNL_DATA
   const char* url;
-  NamedFile files[4];       // train images, train labels, test images, test labels
+  NamedFile files[4];  // train images, train labels, test images, test labels
 };
-constexpr NamedSet kMnist{"mnist",
-                          {"mnist", "MNIST"},
-                          "https://ossci-datasets.s3.amazonaws.com/mnist",
-                          {{"train-images-idx3-ubyte", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"},
-                           {"train-labels-idx1-ubyte", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"},
-                           {"t10k-images-idx3-ubyte", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"},
-                           {"t10k-labels-idx1-ubyte", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"}}};
-constexpr NamedSet kFashion{"fashion_mnist",
-                            {"fashion_mnist", "fashion-mnist"},
-                            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-                            {{"train-images-idx3-ubyte", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"},
-                             {"train-labels-idx1-ubyte", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"},
-                             {"t10k-images-idx3-ubyte", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"},
-                             {"t10k-labels-idx1-ubyte", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"}}};
+constexpr NamedSet kMnist{
+    "mnist",
+    {"mnist", "MNIST"},
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    {{"train-images-idx3-ubyte", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"},
+     {"train-labels-idx1-ubyte", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"},
+     {"t10k-images-idx3-ubyte", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"},
+     {"t10k-labels-idx1-ubyte", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"}}};
+constexpr NamedSet kFashion{
+    "fashion_mnist",
+    {"fashion_mnist", "fashion-mnist"},
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    {{"train-images-idx3-ubyte", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"},
+     {"train-labels-idx1-ubyte", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"},
+     {"t10k-images-idx3-ubyte", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"},
+     {"t10k-labels-idx1-ubyte", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"}}};
 
 std::string env(const char* name) {
   const char* v = std::getenv(name);
@@ -96,7 +98,9 @@ std::string curl(const std::string& url, const std::string& to) {
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
   posix_spawn_file_actions_addopen(&actions, 2, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  std::vector<std::string> words{"curl", "--fail", "--location", "--silent", "--show-error", "--connect-timeout", "10", "--max-time", "600", "--output", to, url};
+  std::vector<std::string> words{
+      "curl", "--fail",   "--location", "--silent", "--show-error", "--connect-timeout", "10", "--max-time",
+      "600",  "--output", to,           url};
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
   argv.push_back(nullptr);
@@ -130,7 +134,8 @@ std::string download(const NamedSet& set, const std::string& cache) {
     const std::string url = base + "/" + f.name + ".gz";
     std::string why = curl(url, part);
     if (why.empty()) {
-      if (const std::string sum = sha256_of_file(part); sum != f.sha256) why = url + " has the SHA-256 " + sum + ", not " + f.sha256;
+      if (const std::string sum = sha256_of_file(part); sum != f.sha256)
+        why = url + " has the SHA-256 " + sum + ", not " + f.sha256;
       if (why.empty()) fs::rename(part, to, ec);
       if (ec) why = "can't write " + to + ": " + ec.message();
     }
@@ -146,7 +151,8 @@ Result<TrainTest> named(const NamedSet& set, const std::string& dir) {
   std::string missing;
   if (!dir.empty()) {
     if (auto paths = files_in(set, dir, missing); !paths.empty()) return load(set, paths);
-    return Error{dir + ": " + missing + " is not there", "the folder must hold the four files of " + std::string(set.name) + ", gzipped or not"};
+    return Error{dir + ": " + missing + " is not there",
+                 "the folder must hold the four files of " + std::string(set.name) + ", gzipped or not"};
   }
   std::string tried;
   if (const std::string root = env("NNL_DATA"); !root.empty()) {
@@ -172,8 +178,8 @@ Result<TrainTest> named(const NamedSet& set, const std::string& dir) {
     tried += "; downloading failed: " + why;
   }
   return Error{std::string(set.name) + ": not found: " + tried,
-               std::string("put ") + set.files[0].name + ".gz and the other three files into a folder and name it: " + set.name + "(\"folder\"), or into $NNL_DATA/" +
-                   set.folders[0]};
+               std::string("put ") + set.files[0].name + ".gz and the other three files into a folder and name it: " +
+                   set.name + "(\"folder\"), or into $NNL_DATA/" + set.folders[0]};
 }
 
 }  // namespace

@@ -22,12 +22,13 @@ DatasetPtr make_points(const char* name, int64_t dim, int64_t classes, std::vect
     std::memcpy(xb.data(), xs.data(), xb.size());
     std::memcpy(yb.data(), ys.data(), yb.size());
   }
-  return std::make_shared<ColumnDataset>(name, n, std::vector<Field>{x, y}, std::vector<std::vector<char>>{std::move(xb), std::move(yb)});
+  return std::make_shared<ColumnDataset>(name, n, std::vector<Field>{x, y},
+                                         std::vector<std::vector<char>>{std::move(xb), std::move(yb)});
 }
 }  // namespace
 
-// Two half circles of radius 1 that reach into each other, as scikit-learn's make_moons: the upper one around (0, 0), the lower
-// one around (1, 0.5). Classes alternate by row.
+// Two half circles of radius 1 that reach into each other, as scikit-learn's make_moons: the upper one around (0, 0),
+// the lower one around (1, 0.5). Classes alternate by row.
 DatasetPtr moons(int64_t n, double noise, uint64_t seed) {
   n = std::max<int64_t>(n, 0);
   std::vector<float> xs;
@@ -54,7 +55,8 @@ DatasetPtr spirals(int64_t n, int64_t classes, double noise, uint64_t seed) {
     const double t = of > 1 ? static_cast<double>(k) / static_cast<double>(of - 1) : 0.0;
     RowRandom random(seed, kSpirals, static_cast<uint64_t>(i));
     const double radius = 0.05 + 0.95 * t;
-    const double angle = 2.0 * std::numbers::pi * static_cast<double>(c) / static_cast<double>(classes) + 4.0 * t + noise * random.normal();
+    const double angle = 2.0 * std::numbers::pi * static_cast<double>(c) / static_cast<double>(classes) + 4.0 * t +
+                         noise * random.normal();
     xs.push_back(static_cast<float>(radius * std::sin(angle)));
     xs.push_back(static_cast<float>(radius * std::cos(angle)));
     ys.push_back(static_cast<int32_t>(c));
@@ -75,7 +77,8 @@ DatasetPtr blobs(int64_t n, int64_t classes, int64_t dim, uint64_t seed) {
   for (int64_t i = 0; i < n; ++i) {
     const int64_t c = i % classes;
     RowRandom random(seed, kBlobs, static_cast<uint64_t>(i));
-    for (int64_t d = 0; d < dim; ++d) xs.push_back(static_cast<float>(centres[static_cast<size_t>(c * dim + d)] + random.normal()));
+    for (int64_t d = 0; d < dim; ++d)
+      xs.push_back(static_cast<float>(centres[static_cast<size_t>(c * dim + d)] + random.normal()));
     ys.push_back(static_cast<int32_t>(c));
   }
   return make_points("blobs", dim, classes, std::move(xs), std::move(ys));

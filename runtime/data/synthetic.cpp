@@ -1,9 +1,10 @@
-// Digits drawn by strokes: what handwriting varies is varied (slant, size, proportions, thickness, the exact place of each
-// joint), so that a network has to generalise, and nothing has to be downloaded.
-// A digit is a few strokes through control points in a unit box (x to the right, y down); a stroke is a Catmull-Rom spline, which
-// passes through its points, or straight lines. Ink is the distance to the nearest stroke, turned into coverage over one pixel.
+// Digits drawn by strokes: what handwriting varies is varied (slant, size, proportions, thickness, the exact place of
+// each joint), so that a network has to generalise, and nothing has to be downloaded. A digit is a few strokes through
+// control points in a unit box (x to the right, y down); a stroke is a Catmull-Rom spline, which passes through its
+// points, or straight lines. Ink is the distance to the nearest stroke, turned into coverage over one pixel.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 
 #include "runtime/data/columns.h"
@@ -28,6 +29,7 @@ using Glyph = std::vector<Stroke>;
 
 /// The ways to write each digit; those listed twice are commoner.
 const std::vector<Glyph>& ways(int digit) {
+  // clang-format off
   static const std::array<std::vector<Glyph>, 10> all = {{
       // 0
       {{{{{.50, .02}, {.22, .16}, {.12, .50}, {.22, .84}, {.50, .98}, {.78, .84}, {.88, .50}, {.78, .16}}, true, true}},
@@ -63,6 +65,7 @@ const std::vector<Glyph>& ways(int digit) {
       {{{{{.78, .24}, {.56, .04}, {.26, .10}, {.18, .34}, {.40, .50}, {.68, .42}, {.79, .22}}, true}, {{{.79, .20}, {.74, .60}, {.62, .98}}, true}},
        {{{{.76, .20}, {.48, .03}, {.22, .22}, {.32, .48}, {.62, .46}, {.78, .18}, {.76, .58}, {.58, .92}, {.26, .94}}, true}}},
   }};
+  // clang-format on
   return all[static_cast<size_t>(digit)];
 }
 
@@ -96,7 +99,7 @@ void draw(int digit, RowRandom& random, uint8_t* pixels) {
   const double radius = random.uniform(0.75, 1.75), pressure = random.uniform(0.75, 1.0);
   const double bend = random.uniform(-0.06, 0.06);
   const double ca = std::cos(angle), sa = std::sin(angle);
-  std::array<double, kSide * kSide> distance;
+  std::array<double, kSide * kSide> distance;  // squared, in pixels
   distance.fill(1e9);
   for (const Stroke& stroke : glyph) {
     std::vector<Point> points = stroke.points;
@@ -114,43 +117,105 @@ void draw(int digit, RowRandom& random, uint8_t* pixels) {
     for (size_t i = 0; i + 1 < points.size(); ++i) {
       const Point a = points[i], b = points[i + 1];
       const double dx = b.x - a.x, dy = b.y - a.y, length2 = dx * dx + dy * dy, reach = radius + 1.0;
-      const int x0 = std::max(0, static_cast<int>(std::floor(std::min(a.x, b.x) - reach))), x1 = std::min(kSide - 1, static_cast<int>(std::max(a.x, b.x) + reach));
-      const int y0 = std::max(0, static_cast<int>(std::floor(std::min(a.y, b.y) - reach))), y1 = std::min(kSide - 1, static_cast<int>(std::max(a.y, b.y) + reach));
-      for (int y = y0; y <= y1; ++y)
+      const auto first = [&](double u, double v) { return std::max(0, static_cast<int>(std::min(u, v) - reach)); };
+      const auto last = [&](double u, double v) {
+        return std::min(kSide - 1, static_cast<int>(std::max(u, v) + reach));
+      };
+      const int x0 = first(a.x, b.x), x1 = last(a.x, b.x), y1 = last(a.y, b.y);
+      const double scale = length2 > 0 ? 1 / length2 : 0;
+      for (int y = first(a.y, b.y); y <= y1; ++y)
         for (int x = x0; x <= x1; ++x) {
           const double px = x + 0.5 - a.x, py = y + 0.5 - a.y;
-          const double t = length2 > 0 ? std::clamp((px * dx + py * dy) / length2, 0.0, 1.0) : 0.0;
+          const double t = std::clamp((px * dx + py * dy) * scale, 0.0, 1.0);
           const double ex = px - t * dx, ey = py - t * dy;
           double& d = distance[static_cast<size_t>(y * kSide + x)];
-          d = std::min(d, std::sqrt(ex * ex + ey * ey));
+          d = std::min(d, ex * ex + ey * ey);
         }
     }
   }
+  const double outside = (radius + 0.5) * (radius + 0.5);
   for (size_t i = 0; i < distance.size(); ++i) {
-    double ink = std::clamp(radius + 0.5 - distance[i], 0.0, 1.0) * pressure;
-    if (ink > 0) ink = std::clamp(ink + 0.04 * random.normal(), 0.0, 1.0);
+    double ink = 0;
+    if (distance[i] < outside) {
+      // The grain of the paper: the sum of four uniform bytes is near enough to a normal.
+      const uint64_t word = random.next();
+      const int grain =
+          static_cast<int>((word & 255) + (word >> 8 & 255) + (word >> 16 & 255) + (word >> 24 & 255)) - 510;
+      ink = std::clamp(radius + 0.5 - std::sqrt(distance[i]), 0.0, 1.0) * pressure;
+      ink = std::clamp(ink + 0.04 / 148.0 * grain, 0.0, 1.0);  // 148: the deviation of that sum
+    }
     pixels[i] = static_cast<uint8_t>(std::lround(ink * 255.0));
   }
 }
 
-DatasetPtr draw_set(const char* name, int64_t n, uint64_t seed, uint64_t stream) {
-  n = std::max<int64_t>(n, 0);
-  std::shared_ptr<uint8_t> pixels(new uint8_t[static_cast<size_t>(std::max<int64_t>(n, 1)) * kSide * kSide], std::default_delete<uint8_t[]>());
-  std::vector<int32_t> labels;
-  labels.reserve(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) {
-    RowRandom random(seed, stream, static_cast<uint64_t>(i));
-    const auto digit = static_cast<int>(random.next() % 10);
-    draw(digit, random, pixels.get() + i * kSide * kSide);
-    labels.push_back(digit);
+/// A digit is drawn when it is first read, and kept: a program starts at once, and threads that read share the work.
+class DrawnDigits : public Dataset {
+ public:
+  DrawnDigits(const char* name, int64_t n, uint64_t seed, uint64_t stream)
+      : name_(name), seed_(seed), stream_(stream), rows_(std::max<int64_t>(n, 0)) {
+    const auto size = static_cast<size_t>(rows_);
+    pixels_.reset(new uint8_t[size * kPixels + 1]);
+    state_ = std::vector<std::atomic<uint8_t>>(size);
+    for (int64_t row = 0; row < rows_; ++row) {
+      RowRandom random = start(row);
+      labels_.push_back(static_cast<int32_t>(random.next() % 10));
+    }
+    Field image, label;
+    image.name = "image";
+    image.shape = {1, kSide, kSide};
+    label.name = "label";
+    label.dtype = NNL_I32;
+    label.classes = 10;
+    fields_ = {std::move(image), std::move(label)};
+    for (int i = 0; i < 256; ++i) scaled_[static_cast<size_t>(i)] = static_cast<float>(i) / 255.0f;
   }
-  return std::make_shared<ImageDataset>(name, std::vector<int64_t>{1, kSide, kSide}, std::move(pixels), std::move(labels), 10);
-}
+  const std::vector<Field>& fields() const override { return fields_; }
+  int64_t size() const override { return rows_; }
+  std::string name() const override { return name_; }
+  void read(const int64_t* rows, int64_t n, void* const* out) const override {
+    auto* image = static_cast<float*>(out[0]);
+    auto* label = static_cast<int32_t*>(out[1]);
+    uint8_t drawn[kPixels];
+    for (int64_t i = 0; i < n; ++i) {
+      const auto row = static_cast<size_t>(rows[i]);
+      if (label) label[i] = labels_[row];
+      if (!image) continue;
+      const uint8_t* from = pixels_.get() + row * kPixels;
+      if (state_[row].load(std::memory_order_acquire) != kKept) {
+        // Two threads may draw one digit: they draw the same, and one of them keeps it.
+        RowRandom random = start(rows[i]);
+        draw(static_cast<int>(random.next() % 10), random, drawn);
+        from = drawn;
+        uint8_t expected = kEmpty;
+        if (state_[row].compare_exchange_strong(expected, kWriting)) {
+          std::copy_n(drawn, kPixels, pixels_.get() + row * kPixels);
+          state_[row].store(kKept, std::memory_order_release);
+        }
+      }
+      for (size_t k = 0; k < kPixels; ++k) *image++ = scaled_[from[k]];
+    }
+  }
+
+ private:
+  enum : uint8_t { kEmpty, kWriting, kKept };
+  static constexpr size_t kPixels = kSide * kSide;
+  RowRandom start(int64_t row) const { return RowRandom(seed_, stream_, static_cast<uint64_t>(row)); }
+
+  std::string name_;
+  uint64_t seed_, stream_;
+  int64_t rows_;
+  std::vector<Field> fields_;
+  std::vector<int32_t> labels_;
+  std::unique_ptr<uint8_t[]> pixels_;
+  mutable std::vector<std::atomic<uint8_t>> state_;
+  std::array<float, 256> scaled_;
+};
 
 }  // namespace
 
 TrainTest synthetic_digits(int64_t train, int64_t test, uint64_t seed) {
-  return {draw_set("synthetic.train", train, seed, kTrain), draw_set("synthetic.test", test, seed, kTest)};
+  return {std::make_shared<DrawnDigits>("synthetic.train", train, seed, kTrain),
+          std::make_shared<DrawnDigits>("synthetic.test", test, seed, kTest)};
 }
 
 }  // namespace nnl::data

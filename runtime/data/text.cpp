@@ -118,7 +118,9 @@ Result<TextPtr> text(const std::string& path, bool bytes, bool lines, TextPtr vo
   std::string& s = *content;
   if (!bytes && s.starts_with("\xEF\xBB\xBF")) s.erase(0, 3);
   if (vocab_of && (vocab_of->bytes != bytes || vocab_of->lines != lines))
-    return Error{path + ": the text whose vocabulary it shares, " + vocab_of->path + ", was read with another unit or without `lines`", ""};
+    return Error{path + ": the text whose vocabulary it shares, " + vocab_of->path +
+                     ", was read with another unit or without `lines`",
+                 ""};
 
   const auto spans = lines ? lines_of(s) : std::vector<std::pair<size_t, size_t>>{{0, s.size()}};
   auto t = std::make_shared<Text>();
@@ -128,7 +130,9 @@ Result<TextPtr> text(const std::string& path, bool bytes, bool lines, TextPtr vo
   if (!bytes)
     for (size_t i = 0; i < s.size();) {
       const int n = utf8_length(s, i);
-      if (n == 0) return Error{path + ": " + place_in_text(s, i) + ": is not UTF-8", "save the file as UTF-8, or read it with unit = \"byte\""};
+      if (n == 0)
+        return Error{path + ": " + place_in_text(s, i) + ": is not UTF-8",
+                     "save the file as UTF-8, or read it with unit = \"byte\""};
       i += static_cast<size_t>(n);
     }
   if (s.empty()) return Error{path + ": is empty", ""};
@@ -170,7 +174,9 @@ Result<TextPtr> text(const std::string& path, bool bytes, bool lines, TextPtr vo
         id = it->second;
       }
       if (id < 0)
-        return Error{path + ": " + place_in_text(s, i) + ": `" + printable(s.substr(i, n)) + "` is not in the vocabulary of " + vocab_of->path, ""};
+        return Error{path + ": " + place_in_text(s, i) + ": `" + printable(s.substr(i, n)) +
+                         "` is not in the vocabulary of " + vocab_of->path,
+                     ""};
       t->ids.push_back(id);
       i += n;
     }
@@ -218,6 +224,8 @@ TextPtr text_slice(TextPtr t, int64_t begin, int64_t end) {
 DatasetPtr windows(TextPtr t, int64_t n, int64_t stride) {
   return std::make_shared<WindowDataset>(std::move(t), std::max<int64_t>(n, 1), std::max<int64_t>(stride, 1));
 }
-DatasetPtr contexts(TextPtr t, int64_t n) { return std::make_shared<ContextDataset>(std::move(t), std::max<int64_t>(n, 1)); }
+DatasetPtr contexts(TextPtr t, int64_t n) {
+  return std::make_shared<ContextDataset>(std::move(t), std::max<int64_t>(n, 1));
+}
 
 }  // namespace nnl::data

@@ -86,10 +86,10 @@ class Env {
 };
 
 /// The folder of real data, or empty after a line that says so.
-#define NNL_DATA_OR_SKIP(variable)                                     \
-  const char* variable##_env = std::getenv("NNL_DATA");                \
-  if (!variable##_env || !*variable##_env) {                           \
-    MESSAGE("skipped: NNL_DATA is not set");                           \
-    return;                                                            \
-  }                                                                    \
+#define NNL_DATA_OR_SKIP(variable)                      \
+  const char* variable##_env = std::getenv("NNL_DATA"); \
+  if (!variable##_env || !*variable##_env) {            \
+    MESSAGE("skipped: NNL_DATA is not set");            \
+    return;                                             \
+  }                                                     \
   const std::string variable = variable##_env

@@ -56,9 +56,11 @@ std::vector<int32_t> labels(const Dataset& d) {
 
 TEST_CASE("idx reads images and labels, plain or gzipped") {
   Folder dir;
-  const std::string images = idx_bytes(8, {3, 2, 2}, pixels(12)), labels_file = idx_bytes(8, {3}, std::string("\x01\x00\x02", 3));
+  const std::string images = idx_bytes(8, {3, 2, 2}, pixels(12)),
+                    labels_file = idx_bytes(8, {3}, std::string("\x01\x00\x02", 3));
   for (bool zipped : {false, true}) {
-    auto d = idx(dir.write("images", zipped ? gzipped(images) : images), dir.write("labels", zipped ? gzipped(labels_file) : labels_file), 0);
+    auto d = idx(dir.write("images", zipped ? gzipped(images) : images),
+                 dir.write("labels", zipped ? gzipped(labels_file) : labels_file), 0);
     REQUIRE(d);
     CHECK((*d)->size() == 3);
     const auto& f = (*d)->fields();
@@ -70,10 +72,12 @@ TEST_CASE("idx reads images and labels, plain or gzipped") {
     CHECK(f[1].dtype == NNL_I32);
     const Record r = record(**d, 1);
     CHECK(r.label == 0);
-    for (int i = 0; i < 4; ++i) CHECK(r.image[static_cast<size_t>(i)] == static_cast<float>(static_cast<uint8_t>((4 + i) * 37)) / 255.0f);
+    for (int i = 0; i < 4; ++i)
+      CHECK(r.image[static_cast<size_t>(i)] == static_cast<float>(static_cast<uint8_t>((4 + i) * 37)) / 255.0f);
   }
   SUBCASE("four dims are [N, C, H, W]") {
-    auto d = idx(dir.write("i", idx_bytes(8, {2, 3, 1, 2}, pixels(12))), dir.write("l", idx_bytes(8, {2}, std::string(2, '\0'))), 5);
+    auto d = idx(dir.write("i", idx_bytes(8, {2, 3, 1, 2}, pixels(12))),
+                 dir.write("l", idx_bytes(8, {2}, std::string(2, '\0'))), 5);
     REQUIRE(d);
     CHECK((*d)->fields()[0].shape == std::vector<int64_t>{3, 1, 2});
     CHECK((*d)->fields()[1].classes == 5);
@@ -111,7 +115,8 @@ TEST_CASE("idx: what is wrong with a file is said, with the file's name") {
 
 TEST_CASE("mnist: the given folder, NNL_DATA, a mirror with checksums, and what is said where none has it") {
   Folder dir;
-  const std::string images = idx_bytes(8, {2, 28, 28}, pixels(2 * 784)), labels_file = idx_bytes(8, {2}, std::string("\x07\x03", 2));
+  const std::string images = idx_bytes(8, {2, 28, 28}, pixels(2 * 784)),
+                    labels_file = idx_bytes(8, {2}, std::string("\x07\x03", 2));
   const auto fill = [&](const std::string& folder) {
     for (const char* part : {"train", "t10k"}) {
       dir.write(folder + "/" + part + "-images-idx3-ubyte.gz", gzipped(images));
@@ -155,7 +160,8 @@ TEST_CASE("sha256 of known texts") {
   CHECK(sha256_of_file(dir.write("a", "abc")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   CHECK(sha256_of_file(dir.write("a", "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")) ==
         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  CHECK(sha256_of_file(dir.write("a", std::string(1000000, 'a'))) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+  CHECK(sha256_of_file(dir.write("a", std::string(1000000, 'a'))) ==
+        "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 TEST_CASE("MNIST itself") {
@@ -180,7 +186,8 @@ TEST_CASE("MNIST itself") {
 
 TEST_CASE("take, select_rows and concat") {
   Folder dir;
-  auto d = idx(dir.write("i", idx_bytes(8, {5, 1, 1}, pixels(5))), dir.write("l", idx_bytes(8, {5}, std::string("\x00\x01\x02\x03\x04", 5))), 0);
+  auto d = idx(dir.write("i", idx_bytes(8, {5, 1, 1}, pixels(5))),
+               dir.write("l", idx_bytes(8, {5}, std::string("\x00\x01\x02\x03\x04", 5))), 0);
   REQUIRE(d);
   CHECK(labels(*take(*d, 1, 3)) == std::vector<int32_t>{1, 2, 3});
   CHECK(take(*d, 4, 10)->size() == 1);
@@ -200,7 +207,8 @@ TEST_CASE("take, select_rows and concat") {
   CHECK(x[3] == 37.0f / 255.0f);
   CHECK(x[0] == x[2]);
   CHECK(has(message(concat(*d, moons(10, 0.1, 0))), "field 1 is `image` in one and `x` in the other"));
-  CHECK(has(message(concat(moons(10, 0.1, 0), spirals(10, 3, 0.1, 0))), "class(2)[] in one and class(3)[] in the other"));
+  CHECK(
+      has(message(concat(moons(10, 0.1, 0), spirals(10, 3, 0.1, 0))), "class(2)[] in one and class(3)[] in the other"));
 }
 
 TEST_CASE("find_file: the working directory, then the program's folder") {

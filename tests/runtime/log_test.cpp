@@ -42,7 +42,9 @@ TEST_CASE("a run's log: JSON lines, event file, report") {
   // The first record of every event file: 24 bytes, the masked CRC-32C of that length, a time, "brain.Event:2".
   REQUIRE(events.size() > 40);
   CHECK(std::memcmp(events.data(), "\x18\0\0\0\0\0\0\0\xa3\x7f\x4b\x22\x09", 13) == 0);
-  CHECK(events.substr(21, 15) == "\x1a\x0d" "brain.Event:2");
+  CHECK(events.substr(21, 15) ==
+        "\x1a\x0d"
+        "brain.Event:2");
   size_t at = 0, records = 0;
   while (at < events.size()) {
     uint64_t n;
@@ -98,7 +100,8 @@ TEST_CASE("the bar: rate-limited, cut to the width, gone when hidden, silent whe
   CHECK(text.find("200/200") != std::string::npos);
   CHECK(text.back() == '\n');
   size_t from = 0;
-  for (size_t at = text.find('\r'); at != std::string::npos; from = at + 1, at = text.find('\r', at + 1)) CHECK(at - from < 65);
+  for (size_t at = text.find('\r'); at != std::string::npos; from = at + 1, at = text.find('\r', at + 1))
+    CHECK(at - from < 65);
   ftruncate(fd, 0);
   Progress off({fd, false, 60, 0.0});
   off.begin("x", 10);

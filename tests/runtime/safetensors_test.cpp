@@ -94,14 +94,17 @@ TEST_CASE("headers that lie are refused") {
   CHECK(has(wrong(file("{" + std::string(100000, '['), "")), "is not JSON"));
   CHECK(has(wrong(file("{\"a\":7}", "")), "tensor `a`: must have"));
   CHECK(has(wrong(file("{" + a + "," + a + "}", eight)), "two tensors are called `a`"));
-  const auto one = [&](const std::string& fields, const std::string& data) { return wrong(file("{\"a\":{" + fields + "}}", data)); };
+  const auto one = [&](const std::string& fields, const std::string& data) {
+    return wrong(file("{\"a\":{" + fields + "}}", data));
+  };
   CHECK(has(one(R"("dtype":"F33","shape":[2],"data_offsets":[0,8])", eight), "dtype `F33` is unknown"));
   CHECK(has(one(R"("dtype":7,"shape":[2],"data_offsets":[0,8])", eight), "dtype is no string"));
   CHECK(has(one(R"("dtype":"F32","shape":2,"data_offsets":[0,8])", eight), "shape is no list"));
   CHECK(has(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])", eight), "-2, which is no size"));
   CHECK(has(one(R"("dtype":"F32","shape":[2.5],"data_offsets":[0,8])", eight), "2.5, which is no size"));
   CHECK(has(one(R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8])", eight), "which is no size"));
-  CHECK(has(one(R"("dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,8])", eight), "larger than any file"));
+  CHECK(has(one(R"("dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,8])", eight),
+            "larger than any file"));
   CHECK(has(one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])", eight), "needs 12 bytes"));
   CHECK(has(one(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])", eight), "the file has 8 bytes of data"));
   CHECK(has(one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])", eight), "data_offsets are 8 and 0"));
@@ -115,7 +118,11 @@ TEST_CASE("headers that lie are refused") {
 
 TEST_CASE("a byte that is no bool, and a type that NNL has not") {
   Folder dir;
-  auto f = SafetensorsFile::open(dir.write("t", file(R"({"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U16","shape":[1],"data_offsets":[2,4]}})", "\x01\x02zz")));
+  auto f = SafetensorsFile::open(dir.write(
+      "t",
+      file(
+          R"({"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U16","shape":[1],"data_offsets":[2,4]}})",
+          "\x01\x02zz")));
   REQUIRE(f);
   uint8_t out[2];
   auto e = (*f)->read(*(*f)->find("a"), out);

@@ -79,7 +79,8 @@ TEST_CASE("an int target is a class, a float target a number") {
 }
 
 TEST_CASE("headers, quotes, line ends, separators") {
-  const std::string text = "a,\"b, with \"\"quotes\"\"\",day,kind\r\n1,\"2\",2011-01-01,x\r\n\r\n3, 4 ,2011-01-02,\"two\nlines\"";
+  const std::string text =
+      "a,\"b, with \"\"quotes\"\"\",day,kind\r\n1,\"2\",2011-01-01,x\r\n\r\n3, 4 ,2011-01-02,\"two\nlines\"";
   auto d = table(text);
   REQUIRE(d);
   CHECK((*d)->size() == 2);
@@ -112,7 +113,7 @@ TEST_CASE("gzipped tables") {
 
 TEST_CASE("what is wrong with a table is said with row and column") {
   CHECK(wrong("") == "t.csv: is empty");
-  CHECK(wrong("a,b\n") .find("no column besides the target") != std::string::npos);
+  CHECK(wrong("a,b\n").find("no column besides the target") != std::string::npos);
   CHECK(wrong("1,2\n3\n") == "t.csv: row 2: has 1 columns, the first row has 2");
   CHECK(wrong("1,2\n3,4,\n") == "t.csv: row 2: has 3 columns, the first row has 2");
   CHECK(wrong("h1,h2\n1,x\n?,y\n") == "t.csv: row 3, column 1 (`h1`): missing value `?`");
@@ -124,7 +125,8 @@ TEST_CASE("what is wrong with a table is said with row and column") {
   CHECK(wrong("1,0\n1e39,1\n") == "t.csv: row 2, column 1: 1e39 is too large for an f32");
   CHECK(wrong("1,0\n1,-1\n") == "t.csv: row 2, column 2: -1 is not a class: classes are whole numbers from 0");
   CHECK(wrong("1,0\n1,7\n", target("", {}, 7)) == "t.csv: row 2, column 2: class 7 is not below 7");
-  CHECK(wrong("1,0\n1,0.5\n", target("", {}, 7)) == "t.csv: row 2, column 2: 0.5 is not a class: classes are whole numbers from 0");
+  CHECK(wrong("1,0\n1,0.5\n", target("", {}, 7)) ==
+        "t.csv: row 2, column 2: 0.5 is not a class: classes are whole numbers from 0");
   CHECK(wrong("1,0\n1,3000000000\n") == "t.csv: row 2, column 2: 3000000000 is too large for a class");
   CHECK(wrong("1,a\n1,b\n1,c\n", target("", {}, 2)) == "t.csv: column 2 holds 3 different texts, more than 2 classes");
   CHECK(wrong("1,\"a\n2,b\n") == "t.csv: row 1, column 2: a quote is opened and never closed");
@@ -149,7 +151,8 @@ TEST_CASE("classic tables") {
   auto iris = open("tabular/iris.csv");
   REQUIRE(iris);
   CHECK((*iris)->size() == 150);
-  CHECK((*iris)->fields()[1].class_names == std::vector<std::string>{"Iris-setosa", "Iris-versicolor", "Iris-virginica"});
+  CHECK((*iris)->fields()[1].class_names ==
+        std::vector<std::string>{"Iris-setosa", "Iris-versicolor", "Iris-virginica"});
   auto abalone = open("tabular/abalone.csv");
   REQUIRE(abalone);
   CHECK((*abalone)->fields()[0].shape[0] == 7);  // M, F, I is text

@@ -77,7 +77,8 @@ TEST_CASE("lines: each ends in token 0, and contexts don't look over it") {
   CHECK((*other)->ids == Ids{3, 1, 2, 0});
   auto outside = text(dir.write("dev.txt", "ca\nxb"), false, true, *t);
   REQUIRE(!outside);
-  CHECK(outside.error().message.find("dev.txt: line 2, column 1: `x` is not in the vocabulary of") != std::string::npos);
+  CHECK(outside.error().message.find("dev.txt: line 2, column 1: `x` is not in the vocabulary of") !=
+        std::string::npos);
   CHECK(!text(dir.write("dev.txt", "ca"), false, false, *t));
 }
 
@@ -100,7 +101,8 @@ TEST_CASE("bytes") {
 
 TEST_CASE("texts that can't be read") {
   Folder dir;
-  for (const char* bad : {"ok\nab\xFF", "ok\nab\xC0\x80", "ok\nab\xED\xA0\x80", "ok\nab\xF4\x90\x80\x80", "ok\nab\xE2\x82"}) {
+  for (const char* bad :
+       {"ok\nab\xFF", "ok\nab\xC0\x80", "ok\nab\xED\xA0\x80", "ok\nab\xF4\x90\x80\x80", "ok\nab\xE2\x82"}) {
     auto t = text(dir.write("t.txt", bad), false, false);
     REQUIRE(!t);
     CHECK(t.error().message.find("t.txt: line 2, column 3: is not UTF-8") != std::string::npos);
