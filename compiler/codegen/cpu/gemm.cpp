@@ -335,25 +335,64 @@ class Generator {
   void turn(Builder& b, Value* dst, Value* kc, Value* n, Value* width, function_ref<Value*(Value*, Value*, Value*)> load) {
     int lanes = p_.lanes;
     Value* last = b.CreateNSWSub(n, b.i64(1));
-    auto square = [&](Value* x, Value* k, Value* mask) {
-      Values r;
-      for (int i = 0; i < lanes; i++) r.push_back(load(b.smin(b.add(x, i), last), k, mask));
-      b.transpose(r);
-      Value* at = b.at(sum_, b.at(sum_, dst, b.CreateNSWMul(k, width)), x);
-      for (int i = 0; i < lanes; i++) {
-        b.store(r[i], at);
-        if (i + 1 < lanes) at = b.at(sum_, at, width);
-      }
-    };
-    if (call_.load_a || call_.load_b || !b.target.avx512) {
-      b.loop(b.i64(0), width, lanes, [&](Value* x) {
-        b.vectors(b.i64(0), kc, lanes, [&](Value* k, Value* mask) { square(x, k, mask); });
+    b.loop(b.i64(0), width, lanes, [&](Value* x) {
+      b.vectors(b.i64(0), kc, lanes, [&](Value* k, Value* mask) {
+        Values r;
+        for (int i = 0; i < lanes; i++) r.push_back(load(b.smin(b.add(x, i), last), k, mask));
+        b.transpose(r);
+        store_square(b, r, b.at(sum_, b.at(sum_, dst, b.CreateNSWMul(k, width)), x), width);
       });
-    } else {  // masked loads cost nothing more: the shuffles are there once
-      b.loop(b.i64(0), width, lanes, [&](Value* x) {
-        b.loop(b.i64(0), kc, lanes, [&](Value* k) { square(x, k, b.first_lanes(lanes, b.CreateNSWSub(kc, k))); });
-      });
+    });
+  }
+  void store_square(Builder& b, const Values& r, Value* at, Value* width) {
+    for (size_t i = 0; i < r.size(); i++) {
+      b.store(r[i], at);
+      if (i + 1 < r.size()) at = b.at(sum_, at, width);
     }
+  }
+
+  // The same for kc >= lanes, from memory: 128-bit pieces of the rows are inserted where they belong while loading, which leaves
+  // only the rounds within 128 bits. The last square is moved back over its neighbour instead of being masked.
+  void turn_pieces(Builder& b, Value* src, Value* stride, Value* dst, Value* kc, Value* n, Value* width) {
+    int lanes = p_.lanes, piece = 16 / bytes_of(s_.c), groups = lanes / piece;
+    Value* last = b.CreateNSWSub(n, b.i64(1));
+    SmallVector<int> low, high;
+    for (int g = 0; g < groups; g++)
+      for (int i = 0; i < piece / 2; i++) {
+        low.append({g * piece + i, g * piece + i + lanes});
+        high.append({g * piece + piece / 2 + i, g * piece + piece / 2 + i + lanes});
+      }
+    b.loop(b.i64(0), width, lanes, [&](Value* x) {
+      Values rows;
+      for (int i = 0; i < lanes; i++)
+        rows.push_back(b.at(sum_, src, b.CreateNSWMul(b.smin(b.add(x, i), last), stride)));
+      Value* to = b.at(sum_, dst, x);
+      b.loop(b.i64(0), kc, lanes, [&](Value* k0) {
+        Value* k = b.smin(k0, b.CreateNSWSub(kc, b.i64(lanes)));
+        Values square;
+        for (int c = 0; c < groups; c++) {
+          Values r;
+          for (int i = 0; i < piece; i++) {
+            Value* v = PoisonValue::get(b.vector(sum_, lanes));
+            for (int g = 0; g < groups; g++) {
+              Value* part = b.load(sum_, piece, b.at(sum_, b.at(sum_, rows[i + g * piece], k), c * piece));
+              v = groups == 1 ? part : b.CreateInsertVector(v->getType(), v, part, b.getInt64(g * piece));
+            }
+            r.push_back(v);
+          }
+          for (int s = 1; s < piece; s *= 2) {
+            Values next;
+            for (int i = 0; i < piece / 2; i++) {
+              next.push_back(b.CreateShuffleVector(r[i], r[i + piece / 2], low));
+              next.push_back(b.CreateShuffleVector(r[i], r[i + piece / 2], high));
+            }
+            r = std::move(next);
+          }
+          square.append(r.begin(), r.end());
+        }
+        store_square(b, square, b.at(sum_, to, b.CreateNSWMul(k, width)), width);
+      });
+    });
   }
 
   std::string suffix(GemmElement from) {
@@ -361,12 +400,19 @@ class Generator {
     return std::string(names[static_cast<int>(from)]) + "_" + names[static_cast<int>(s_.c)];
   }
   Function* pack_turning(GemmElement from) {
-    std::string name = "nnl_pack_turning_" + suffix(from);
+    int64_t smallest = s_.k - (ceil_div(s_.k, p_.kc) - 1) * p_.kc;
+    bool pieces = from == s_.c && smallest >= p_.lanes;
+    std::string name = (pieces ? "nnl_pack_turning_" : "nnl_pack_turning_masked_") + suffix(from);
     if (Function* f = b_.module.getFunction(name)) return f;
     Builder b(b_.module, b_.target);
     auto* p = b.getPtrTy();
     Type* n64 = b.getInt64Ty();
     Function* f = b.begin_function(name, {p, p, n64, n64, n64, n64}, false);
+    if (pieces) {
+      turn_pieces(b, b.arg(0), b.arg(5), b.arg(1), b.arg(2), b.arg(3), b.arg(4));
+      b.CreateRetVoid();
+      return f;
+    }
     Type* e = element(from);
     turn(b, b.arg(1), b.arg(2), b.arg(3), b.arg(4), [&](Value* x, Value* k, Value* mask) {
       Value* row = b.at(e, b.arg(0), b.CreateNSWMul(x, b.arg(5)));
