@@ -37,7 +37,7 @@ install_packages() {
   list_missing
   if [ -z "$missing" ] && [ -n "$llvm" ]; then return 0; fi
   say "nnlc needs packages of Debian that aren't installed:$missing$([ -n "$llvm" ] || printf ' and LLVM (llvm-22-dev)')"
-  say "they are installed now, by apt-get"
+  say "they are installed now, by apt-get; this takes some minutes"
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update -qq || die "apt-get update failed"
   if [ -z "$llvm" ]; then
@@ -58,7 +58,7 @@ install_packages() {
     missing="$missing llvm-$llvm-dev"
   fi
   # shellcheck disable=SC2086
-  as_root apt-get install -y -qq --no-install-recommends $missing >&2 || die "apt-get couldn't install:$missing"
+  as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null || die "apt-get couldn't install:$missing"
 }
 
 jobs() { nproc 2>/dev/null || echo 2; }
