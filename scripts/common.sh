@@ -45,10 +45,13 @@ install_packages() {
       if candidate "llvm-$version-dev"; then llvm=$version; break; fi
     done
     if [ -z "$llvm" ]; then
-      # Debian 12 has LLVM 22 among its security updates only (Firefox is built with it).
+      # Debian 12 has LLVM 22 among its security updates only (Firefox is built with it). Their archive stands beside the main one on
+      # the mirror that apt is set up with.
+      mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep '/debian/*$' | head -n 1)
+      [ -n "$mirror" ] || die "no LLVM 19 to 22 in the archives that apt knows: add Debian's security archive, or install llvm-22-dev"
       list=/etc/apt/sources.list.d/nnlc-bookworm-security.list
       say "LLVM isn't in the archives that apt knows: adding Debian's security archive, in $list"
-      printf 'deb http://deb.debian.org/debian-security bookworm-security main\n' | as_root tee "$list" >/dev/null
+      printf 'deb %s-security bookworm-security main\n' "${mirror%/}" | as_root tee "$list" >/dev/null
       as_root apt-get update -qq || die "apt-get update failed"
       for version in $llvm_versions; do
         if candidate "llvm-$version-dev"; then llvm=$version; break; fi
