@@ -28,6 +28,32 @@ std::optional<int64_t> count(const graph::Shape& shape) {
   return n.value();
 }
 
+/// Floating point operations of a graph: 2 for each multiplication with its addition of the contractions, 1 for each element of the
+/// elementwise ops and of what reductions read.
+graph::Dim flops(const graph::Graph& g) {
+  graph::Dim total;
+  for (const graph::Node* n : g.nodes()) {
+    if (!graph::is_float(n->type.dtype)) continue;
+    switch (n->op->op_class) {
+      case graph::OpClass::contraction: {
+        // Every label once: the size of the whole loop nest.
+        const std::string& a = n->str_attr("a");
+        const std::string& b = n->str_attr("b");
+        graph::Dim nest(2);
+        for (size_t i = 0; i < a.size(); ++i) nest = nest * n->operands[0]->type.shape[i];
+        for (size_t i = 0; i < b.size(); ++i)
+          if (a.find(b[i]) == std::string::npos) nest = nest * n->operands[1]->type.shape[i];
+        total = total + nest;
+        break;
+      }
+      case graph::OpClass::elementwise: total = total + graph::element_count(n->type.shape); break;
+      case graph::OpClass::reduction: total = total + graph::element_count(n->operands[0]->type.shape); break;
+      default: break;
+    }
+  }
+  return total;
+}
+
 /// Layers of the program, narrowed to the one that was asked for.
 std::optional<std::vector<sema::LayerInfo>> layers_of(Session& session, const std::string& only, int& status) {
   if (auto wrong = session.prepare(session.options.files[0])) {
@@ -106,7 +132,8 @@ int summary_command(const Options& options) {
   int status = kDone;
   auto layers = layers_of(session, options.filter, status);
   if (!layers) return status;
-  for (const sema::LayerInfo& layer : *layers) {
+  for (sema::LayerInfo& layer : *layers) {
+    optimize(layer.forward, options, &session.sources);
     std::cout << layer.name << (layer.class_name.empty() || layer.class_name == layer.name ? "" : ": " + layer.class_name) << '\n';
     size_t name_width = 9, type_width = 4;
     for (const auto& [name, type] : layer.params) {
@@ -123,7 +150,9 @@ int summary_command(const Options& options) {
     std::cout << fmt::format("  {:<{}}  {:<{}}  {:>12}\n", "in all", name_width, "", type_width, grouped(total));
     for (const graph::Output& out : layer.forward.outputs)
       if (out.value && !out.updates) std::cout << fmt::format("  gives {}\n", out.value->type.str());
-    std::cout << fmt::format("  {} bytes of parameters\n\n", grouped(bytes));
+    const graph::Dim work = flops(layer.forward);
+    std::cout << fmt::format("  {} bytes of parameters, {} FLOPs of forward\n\n", grouped(bytes),
+                             work.is_constant() ? grouped(work.value()) : work.str());
   }
   return kDone;
 }
