@@ -77,8 +77,11 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   Expected expected{parser->getExpectedTokens()};
   // Only where an operand or a name could begin: that operators could go on is never news.
   if (optional_index_ == index && !look_ahead && optional_.contains(static_cast<ssize_t>(P::ID))) expected.set.addAll(optional_);
+  if (list_.is_muted(t.begin)) {
+    if (!first_muted_) first_muted_ = t.begin;
+    return;
+  }
   if (!look_ahead && expected.contains(P::LBRACE)) missed_brace_ = true;
-  if (list_.is_muted(t.begin)) return;
   const size_t prev = index == 0 ? antlr4::Token::EOF : list_.tokens[index - 1].type;
   const std::string prev_text = index == 0 ? "" : text(index - 1);
   const size_t next = index + 1 < list_.tokens.size() ? list_.tokens[index + 1].type : antlr4::Token::EOF;

@@ -1,6 +1,8 @@
 // What the parser does at an error: say it in our words, once per statement, and go on with the next statement.
 // Internal to compiler/syntax.
 #pragma once
+#include <optional>
+
 #include "NNLParser.h"
 #include "compiler/support/diagnostics.h"
 #include "compiler/syntax/tokens.h"
@@ -17,6 +19,8 @@ class ErrorStrategy : public antlr4::DefaultErrorStrategy {
   void sync(antlr4::Parser* parser) override;
   /// A block's opening brace was missing, so that a closing one may be left over.
   bool missed_brace() const { return missed_brace_; }
+  /// Where an error was not reported because it seemed to follow from another one.
+  std::optional<uint32_t> first_muted() const { return first_muted_; }
 
  private:
   void report(antlr4::Parser* parser, size_t index, bool look_ahead);
@@ -30,6 +34,7 @@ class ErrorStrategy : public antlr4::DefaultErrorStrategy {
   bool is_interpolation_;
   Diagnostics& diags_;
   bool missed_brace_ = false;
+  std::optional<uint32_t> first_muted_;
   size_t optional_index_ = static_cast<size_t>(-1);
   antlr4::misc::IntervalSet optional_;
 };

@@ -54,6 +54,9 @@ void run_parser(const SourceManager& sources, uint32_t file, const TokenList& li
       if (!strategy || !strategy->missed_brace())
         for (uint32_t at : list.extra_closers)
           diags.error(Code::MismatchedBracket, {file, at, at + 1}, fmt::format("`{}` closes nothing", sources.text({file, at, at + 1})));
+      // What isn't understood is never passed over: if the other error was taken back, this one stands.
+      if (strategy && diags.all().empty() && strategy->first_muted())
+        diags.error(Code::UnexpectedToken, {file, *strategy->first_muted(), *strategy->first_muted()}, "this line can't be understood");
       use(tree);
     } catch (const antlr4::ParseCancellationException&) {
       return false;

@@ -114,9 +114,12 @@ struct Writer {
       case Expr::Kind::int_: out += std::to_string(as<IntExpr>(e).value); return;
       case Expr::Kind::float_: {
         std::string s = fmt::format("{}", as<FloatExpr>(e).value);
-        // std::format's shortest form of 2.0 is "2", of 1e+20 "1e+20".
+        // The shortest form of 2.0 is "2", of 1e20 "1e+20", of 1e-7 "1e-07".
         if (s.find_first_of(".einf") == std::string::npos) s += ".0";
-        if (const size_t plus = s.find('+'); plus != std::string::npos) s.erase(plus, 1);
+        if (const size_t e = s.find('e'); e != std::string::npos && s.size() > e + 2) {
+          if (s[e + 2] == '0') s.erase(e + 2, 1);
+          if (s[e + 1] == '+') s.erase(e + 1, 1);
+        }
         out += s;
         return;
       }

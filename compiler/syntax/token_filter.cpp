@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "NNLLexer.h"
@@ -344,6 +345,11 @@ void Filter::balance() {
       if (out[k].type == L::STRING && out[k].damaged && source_[out[k].begin] == '"') return true;
     return false;
   };
+  // The first pair of braces whose lines are indented differently: near it the missing one is likely to be.
+  std::optional<std::pair<Token, Token>> stray;
+  auto line_start = [&](uint32_t at) { return at == 0 ? size_t{0} : source_.rfind('\n', at - 1) + 1; };
+  auto indentation = [&](uint32_t at) { return std::min(source_.find_first_not_of(" \t", line_start(at)), source_.size()) - line_start(at); };
+  auto first_on_line = [&](uint32_t at) { return line_start(at) + indentation(at) == at; };
   for (Token& t : in) {
     switch (t.type) {
       case L::LPAREN:
@@ -365,7 +371,10 @@ void Filter::balance() {
         while (k > 0 && closer_of(out[open[k - 1]].type) != t.type) --k;
         if (k == 0 && (open.empty() || out[open.back()].type == L::LBRACE || t.type == L::RBRACE)) {
           // Nothing open that it could close.
-          if (!list_.is_muted(t.begin)) list_.extra_closers.push_back(t.begin);
+          if (!list_.is_muted(t.begin)) {
+            list_.extra_closers.push_back(t.begin);
+            mute_line(t.begin);
+          }
           break;
         }
         if (k != open.size()) {
@@ -381,6 +390,7 @@ void Filter::balance() {
             while (open.size() > k) close_missing(at);
           }
         }
+        if (!stray && t.type == L::RBRACE && first_on_line(t.begin) && indentation(t.begin) != indentation(out[open.back()].begin)) stray = {out[open.back()], t};
         open.pop_back();
         out.push_back(t);
         break;
@@ -398,6 +408,8 @@ void Filter::balance() {
           auto d = diags_.error(Code::UnclosedBracket, {file_, at, at}, fmt::format("`{}` is never closed", text(out[open.back()])));
           d.at("the file ends here");
           for (size_t k = open.size(); k-- > 0 && open.size() - k <= 3;) d.label(span(out[open[k]]), k + 1 == open.size() ? "opened here" : "open too");
+          if (stray && out[open.back()].type == L::LBRACE)
+            d.label(span(stray->first), "its `}` is indented otherwise").label(span(stray->second), "this one");
           // Closing brackets behind it were likely meant for it.
           std::erase_if(list_.extra_closers, [&](uint32_t closer) { return closer > out[open.back()].begin; });
           while (!open.empty()) close_missing(t.begin);
