@@ -8,6 +8,7 @@
 
 #include "runtime/data/columns.h"
 #include "runtime/data/file.h"
+#include "runtime/data/unpacked.h"
 
 namespace nnl::data {
 
@@ -117,7 +118,7 @@ Result<DatasetPtr> join_idx(const std::string& name, const std::string& images_p
 Result<DatasetPtr> idx(const std::string& images, const std::string& labels, int64_t classes) {
   auto b = read_idx(labels);
   if (!b) return b.error();
-  auto a = read_idx(images);
+  auto a = read_idx_once(images);
   if (!a) return a.error();
   std::filesystem::path p(images);
   std::string name = p.filename().string();

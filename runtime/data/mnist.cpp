@@ -12,6 +12,7 @@
 
 #include "runtime/data/file.h"
 #include "runtime/data/idx.h"
+#include "runtime/data/unpacked.h"
 
 extern char** environ;
 
@@ -73,10 +74,10 @@ Result<TrainTest> load(const NamedSet& set, const std::vector<std::string>& path
   // The training images are nearly all of the work; the rest is read beside them.
   auto rest = std::async(std::launch::async, [&] {
     std::vector<Result<IdxArray>> r;
-    for (size_t i = 1; i < 4; ++i) r.push_back(read_idx(paths[i]));
+    for (size_t i = 1; i < 4; ++i) r.push_back(read_idx_once(paths[i]));
     return r;
   });
-  auto images = read_idx(paths[0]);
+  auto images = read_idx_once(paths[0]);
   auto others = rest.get();
   if (!images) return images.error();
   for (auto& r : others)

@@ -5,6 +5,7 @@
 
 #include "runtime/data/dataset.h"
 #include "runtime/data/file.h"
+#include "runtime/data/unpacked.h"
 #include "tests/runtime/files.h"
 
 using namespace nnl::data;
@@ -170,6 +171,7 @@ TEST_CASE("MNIST itself") {
     MESSAGE("skipped: there is no mnist in NNL_DATA");
     return;
   }
+  Env no_cache("NNL_CACHE", "off");
   auto d = mnist("");
   REQUIRE(d);
   CHECK(d->train->size() == 60000);
@@ -182,6 +184,51 @@ TEST_CASE("MNIST itself") {
   CHECK(std::sqrt(squares / n - mean * mean) == doctest::Approx(0.3081).epsilon(0.01));
   const auto y = labels(*d->train);
   CHECK(std::vector<int32_t>(y.begin(), y.begin() + 8) == std::vector<int32_t>{5, 0, 4, 1, 9, 2, 1, 3});
+}
+
+TEST_CASE("a large gzipped file is unpacked once, and nothing that is wrong with the copy shows") {
+  Folder dir;
+  const std::string cache = dir / "cache", unpacked = cache + "/nnl/unpacked";
+  Env home("XDG_CACHE_HOME", cache.c_str());
+  std::string data(1500000, '\0');
+  uint32_t state = 1;
+  for (char& c : data) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+  const std::string path = dir.write("big.gz", gzipped(idx_bytes(8, {1500, 1000}, data)));
+  const auto same = [&](const std::string& expected) {
+    auto a = read_idx_once(path);
+    return a && a->dims == std::vector<int64_t>{1500, 1000} &&
+           std::equal(expected.begin(), expected.end(), reinterpret_cast<const char*>(a->bytes.get()));
+  };
+  const auto copies = [&] {
+    std::vector<std::string> paths;
+    std::error_code ec;
+    for (const auto& e : std::filesystem::directory_iterator(unpacked, ec)) paths.push_back(e.path());
+    return paths;
+  };
+  {
+    Env off("NNL_CACHE", "off");
+    CHECK(same(data));
+    CHECK(copies().empty());
+  }
+  CHECK(same(data));
+  REQUIRE(copies().size() == 1);
+  const std::string copy = copies()[0], good = slurp(copy);
+  CHECK(good.size() > data.size());
+  // That it is used: other bytes in it show. Anything else that is changed makes it useless.
+  std::string other = good;
+  other.back() = static_cast<char>(other.back() + 1);
+  std::ofstream(copy, std::ios::binary) << other;
+  CHECK(!same(data));
+  for (const std::string& bad :
+       {good.substr(0, good.size() - 1), good + "x", good.substr(0, 30), std::string(), "X" + good.substr(1),
+        std::string(good.size(), '\0'), std::string(good.size(), '\xFF')}) {
+    std::ofstream(copy, std::ios::binary | std::ios::trunc) << bad;
+    CHECK(same(data));
+    CHECK(slurp(copy) == good);  // and it is made again
+  }
+  data[0] = static_cast<char>(data[0] + 1);
+  dir.write("big.gz", gzipped(idx_bytes(8, {1500, 1000}, data)));
+  CHECK(same(data));
 }
 
 TEST_CASE("take, select_rows and concat") {
