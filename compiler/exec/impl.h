@@ -27,6 +27,7 @@ struct CompiledStep {
   struct Port {
     int dtype = NNL_F32;
     std::vector<int64_t> shape;
+    std::string name;
   };
   std::unique_ptr<codegen::CompiledStep> code;
   std::vector<Port> inputs, outputs;
@@ -52,6 +53,7 @@ struct Machine::Impl {
   nnl::Progress progress;
   std::unique_ptr<nnl::RunLog> log;
   std::unordered_map<const void*, int64_t> counters;   ///< per instruction: passes of loops, calls of `record`
+  int last_step = -1;                                  ///< the step that ran last
   int leaving = -1;                                    ///< the label of the scope that a `leave` is on its way to
 
   Flow run_block(const host::Block& block);
@@ -63,6 +65,8 @@ struct Machine::Impl {
   void unary(const host::Instr& i);
   void binary(const host::Instr& i);
   void check_finite(const host::Instr& i);
+  /// Which input of the last step isn't finite, in words; empty if all are. Those that it updated don't tell anything any more.
+  std::string input_not_finite() const;
 
   Value& reg(host::Reg r) { return regs[static_cast<size_t>(r)]; }
   void set(host::Reg r, Value v) {

@@ -183,6 +183,7 @@ void Machine::Impl::check_finite(const Instr& i) {
     Failure f{Code::NotFinite, i.span, fmt::format("{} is {}", what, std::isnan(*d) ? "NaN" : *d > 0 ? "infinite" : "minus infinity"), {}, {}};
     const int64_t runs = counters[&i];
     f.notes.push_back(fmt::format("this is execution {} of the statement; the {} before it gave finite values", runs + 1, runs));
+    if (std::string input = input_not_finite(); !input.empty()) f.notes.push_back(input);
     f.helps.push_back("a smaller learning rate, or `clip_norm = 1.0`, often mends this");
     throw f;
   }

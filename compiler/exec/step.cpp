@@ -11,7 +11,7 @@ namespace nnlc::exec {
 namespace {
 
 CompiledStep::Port port(const graph::TensorType& t) {
-  return {static_cast<int>(t.dtype), graph::sizes(t.shape)};
+  return {static_cast<int>(t.dtype), graph::sizes(t.shape), {}};
 }
 
 bool fits(const Tensor* t, const CompiledStep::Port& p) {
@@ -47,7 +47,10 @@ CompiledStep& Machine::Impl::compiled(int index) {
   host::Step& step = program.steps[static_cast<size_t>(index)];
   auto c = std::make_unique<CompiledStep>();
   // What must be known of the ports, before the backend takes the graph.
-  for (const graph::Node* n : step.graph.inputs) c->inputs.push_back(port(n->type));
+  for (const graph::Node* n : step.graph.inputs) {
+    c->inputs.push_back(port(n->type));
+    c->inputs.back().name = n->name;
+  }
   for (const graph::Output& o : step.graph.outputs) {
     c->outputs.push_back(port(o.value->type));
     int updates = -1;
@@ -130,6 +133,7 @@ void Machine::Impl::run_step(const host::Instr& i) {
     }
   }
 
+  last_step = i.step;
   c.code->run(c.buffers.data());
 
   for (size_t o = 0; o < n_out; ++o) {
@@ -152,6 +156,26 @@ void Machine::Impl::run_step(const host::Instr& i) {
                                        type.kind == host::Type::Kind::boolean))
       set(r, read_back(reg(r)));
   }
+}
+
+std::string Machine::Impl::input_not_finite() const {
+  if (last_step < 0 || !steps[static_cast<size_t>(last_step)]) return {};
+  const CompiledStep& c = *steps[static_cast<size_t>(last_step)];
+  const host::Step& step = program.steps[static_cast<size_t>(last_step)];
+  for (size_t k = 0; k < c.inputs.size(); ++k) {
+    bool updated = false;
+    for (int u : c.updates) updated |= u == static_cast<int>(k);
+    const Tensor* t = regs[static_cast<size_t>(step.inputs[k])].tensor();
+    if (updated || !fits(t, c.inputs[k]) || !is_float(t->dtype())) continue;
+    for (int64_t e = 0; e < t->count(); ++e) {
+      const double v = element(*t, e);
+      if (std::isfinite(v)) continue;
+      std::string where;
+      if (!t->shape().empty()) where = fmt::format(", row {}", e / (t->count() / t->shape()[0]));
+      return fmt::format("the input `{}` of the step holds {} (element {}{})", c.inputs[k].name, to_text(Value(v)), e, where);
+    }
+  }
+  return {};
 }
 
 }  // namespace nnlc::exec
