@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 // One loop nest serves all shapes:
@@ -28,7 +29,7 @@ int64_t even(int64_t total, int64_t most) { return ceil_div(total, ceil_div(tota
 int bytes_of(GemmElement e) { return e == GemmElement::F64 ? 8 : e == GemmElement::F32 ? 4 : 2; }
 
 // Sums are cut here and nowhere else: the bits of a result depend on K alone, not on the machine's caches or threads.
-int64_t k_block(int64_t k) { return even(k, 256); }
+int64_t k_block(int64_t k) { return even(k, 384); }
 
 enum class Split { batch, rows, columns };
 
@@ -45,6 +46,7 @@ struct Plan {
   int64_t kc = 1, mc = 1;
   Split split = Split::rows;
   bool pack_a = false, pack_b = false;
+  bool fused_pack = false;   // the first row tile of a panel reads B in place and leaves it packed for the others
   bool direct = false;       // the micro kernel writes C itself
   int64_t batches = 1;
   int64_t tile_ld = 0;       // row stride of the tile or of the partial sums
@@ -133,6 +135,8 @@ Plan make_plan(const GemmSpec& s, const GemmCallbacks& c, const Target& target, 
     p.pack_a = !a_plain || (s.a_k != 1 && s.a_i != 1) || panels >= 4 || (panels >= 2 && s.a_k != 1) ||
                (panels >= 2 && collides(s.a_i));
     p.pack_b = !b_plain || s.b_j != 1 || row_tiles >= 3 || (row_tiles >= 2 && collides(s.b_k));
+    // A copy of its own costs about 10 % at 5 row tiles; beyond 16 it isn't worth another micro kernel.
+    p.fused_pack = p.pack_b && b_plain && s.b_j == 1 && s.n >= p.nr && row_tiles <= 16;
   }
   int64_t a_elements = p.pack_a ? round_up(p.mc, p.mr) * p.kc + (p.mr + 2) * p.lanes : 0;
   int64_t b_elements = p.pack_b ? p.nr * (p.kc + p.lanes) : 0;
@@ -226,12 +230,16 @@ class Generator {
       });
     b_.loop(jlo_, jhi_, p_.nr, [&](Value* j) {
       Value* cols = width(j, jhi_, p_.nr, s_.n);
-      if (p_.pack_b) {
+      Value* fuse = b_.getFalse();
+      if (p_.fused_pack)
+        fuse = b_.CreateAnd(b_.CreateICmpEQ(cols, b_.i64(p_.nr)),
+                            b_.CreateICmpEQ(width(ic, ie, p_.mr, s_.m), b_.i64(p_.mr)));
+      if (p_.pack_b) b_.when(b_.CreateNot(fuse), [&] {
         Value* padded = s_.n % p_.nr == 0
                             ? b_.i64(p_.nr)
                             : b_.CreateAnd(b_.CreateNSWAdd(cols, b_.i64(p_.lanes - 1)), b_.i64(-p_.lanes));
         pack(false, j, pc, pack_b_, kc, cols, padded);
-      }
+      });
       Value* bp = p_.pack_b ? pack_b_ : at_b(pc, j);
       b_.loop(ic, ie, p_.mr, [&](Value* i) {
         Value* rows = width(i, ie, p_.mr, s_.m);
@@ -240,7 +248,16 @@ class Generator {
                      : p_.partial ? b_.at(sum_, tile_, b_.CreateNSWAdd(b_.mul(b_.CreateNSWSub(i, ic), p_.tile_ld),
                                                                        b_.CreateNSWSub(j, jlo_)))
                                   : tile_;
-        micro_call(ap, bp, out, kc, first, rows, cols);
+        b_.choose(
+            p_.fused_pack ? b_.CreateAnd(fuse, b_.CreateICmpEQ(i, ic)) : fuse,
+            [&] {
+              b_.CreateCall(micro(p_.mr, p_.nr, true), {ap, at_b(pc, j), out, kc, first, pack_b_});
+              return Values{};
+            },
+            [&] {
+              micro_call(ap, bp, out, kc, first, rows, cols);
+              return Values{};
+            });
         if (!p_.direct) b_.when(last, [&] { finish(i, j, out, rows, cols); });
       });
     });
@@ -456,34 +473,40 @@ class Generator {
         [&] { with_cols(s_.m % p_.mr); return Values{}; });
   }
 
-  // void f(a, b, out, kc, first)
-  Function* micro(int64_t rows, int64_t cols) {
-    Function*& f = micros_[{rows, cols}];
+  // void f(a, b, out, kc, first); packing: ..., packed)
+  Function* micro(int64_t rows, int64_t cols, bool packing = false) {
+    Function*& f = micros_[{rows, cols, packing}];
     if (f) return f;
     Builder b(b_.module, b_.target);
     auto* p = b.getPtrTy();
-    f = b.begin_function(b_.function->getName().str() + ".micro_" + std::to_string(rows) + "x" + std::to_string(cols),
-                         {p, p, p, b.getInt64Ty(), b.getInt1Ty()}, false);
+    SmallVector<Type*> types{p, p, p, b.getInt64Ty(), b.getInt1Ty()};
+    if (packing) types.push_back(p);
+    f = b.begin_function(b_.function->getName().str() + ".micro_" + std::to_string(rows) + "x" + std::to_string(cols) +
+                             (packing ? "_packing" : ""),
+                         types, false);
     for (unsigned i = 0; i < 3; i++) b.function->addParamAttr(i, Attribute::NoAlias);
     if (p_.dot)
       dot(b, rows, cols);
     else
-      outer_product(b, rows, cols);
+      outer_product(b, rows, cols, packing);
     b.CreateRetVoid();
     return f;
   }
 
-  void outer_product(Builder& b, int64_t rows, int64_t cols) {
+  void outer_product(Builder& b, int64_t rows, int64_t cols, bool packing) {
     int lanes = p_.lanes;
     int64_t nv = ceil_div(cols, lanes);
     auto active = [&](int64_t v) { return static_cast<int>(std::min<int64_t>(lanes, cols - v * lanes)); };
     // Packed panels are padded to whole vectors; only B in place and C itself need masks.
-    int64_t a_row = p_.pack_a ? 1 : s_.a_i, a_step = p_.pack_a ? rows : s_.a_k, b_step = p_.pack_b ? nv * lanes : s_.b_k;
+    int64_t a_row = p_.pack_a ? 1 : s_.a_i, a_step = p_.pack_a ? rows : s_.a_k, b_step = p_.pack_b && !packing ? nv * lanes : s_.b_k;
     Values sums(rows * nv, Constant::getNullValue(b.vector(sum_, lanes)));
-    auto step = [&](Value* a, Value* bp, Values& c) {
+    auto step = [&](Value* a, Value* bp, Value* k, Values& c) {
       Values row;
       for (int64_t v = 0; v < nv; v++)
         row.push_back(b.load(sum_, lanes, b.at(sum_, bp, v * lanes), p_.pack_b ? nullptr : b.first_lanes(lanes, active(v))));
+      if (packing)
+        for (int64_t v = 0; v < nv; v++)
+          b.store(row[v], b.at(sum_, b.arg(5), b.CreateNSWAdd(b.mul(k, nv * lanes), b.i64(v * lanes))));
       for (int64_t i = 0; i < rows; i++) {
         Value* x = b.splat(b.load(sum_, b.at(sum_, a, i * a_row)), lanes);
         for (int64_t v = 0; v < nv; v++) c[i * nv + v] = b.fma(x, row[v], c[i * nv + v]);
@@ -493,7 +516,7 @@ class Generator {
       sums = b.loop(lo, hi, unroll, sums, [&](Value* k, Values c) {
         Value* a = b.at(sum_, b.arg(0), b.mul(k, a_step));
         Value* bp = b.at(sum_, b.arg(1), b.mul(k, b_step));
-        for (int u = 0; u < unroll; u++) step(b.at(sum_, a, u * a_step), b.at(sum_, bp, u * b_step), c);
+        for (int u = 0; u < unroll; u++) step(b.at(sum_, a, u * a_step), b.at(sum_, bp, u * b_step), b.add(k, u), c);
         return c;
       });
     };
@@ -587,7 +610,7 @@ class Generator {
   Value *ilo_ = nullptr, *ihi_ = nullptr, *jlo_ = nullptr, *jhi_ = nullptr, *g_ = nullptr;
   Value *a_ = nullptr, *b_side_ = nullptr, *c_ = nullptr;
   Value *pack_a_ = nullptr, *pack_b_ = nullptr, *tile_ = nullptr;
-  std::map<std::pair<int64_t, int64_t>, Function*> micros_;
+  std::map<std::tuple<int64_t, int64_t, bool>, Function*> micros_;
 };
 
 bool has_callbacks(const GemmCallbacks& c) { return c.load_a || c.load_b || c.store; }
