@@ -7,8 +7,6 @@
 namespace nnlc::sema {
 namespace {
 
-Value made(BuiltinCall& c, Node* n) { return Value(c.ev.tensor(n, c.span), c.span); }
-
 Value made_as(BuiltinCall& c, Node* n, const std::optional<DTypeArg>& t) {
   TensorValue r = c.ev.tensor(n, c.span);
   if (t) {
@@ -264,6 +262,7 @@ Value tensor(BuiltinCall& c) {
     if (exact) {
       TensorValue r = c.ev.tensor(graph::constant_array(g, values, {dtype, shape}, c.span), c.span);
       r.is_literal = !t;
+      if (!t) r.literal = std::make_shared<const std::vector<double>>(std::move(values));
       if (t) {
         r.classes = t->classes;
         r.may_be_missing = t->missing;
@@ -312,15 +311,12 @@ Value cast(BuiltinCall& c) {
   if (const SequenceValue* s = sequence(a.value); s && s->is_list) return c.ev.call(Value(find_builtin("tensor")), {ArgValue{"", {}, a.value, a.span}, ArgValue{"dtype", {}, c.arg("dtype").value, c.arg("dtype").span}}, nullptr, c.span, c.callee_span);
   // Labels made of ints that are written down are checked here.
   if (t->classes && t->classes->is_constant())
-    if (const auto* x = a.value.get<TensorValue>(); x && x->is_literal && graph::is_int(x->type.dtype)) {
-      Node* n = c.ev.node(*x);
-      if (n->op->name == "constant")
-        for (int64_t v : n->ints_attr("values"))
-          if (v < (t->missing ? -1 : 0) || v >= t->classes->value()) {
-            c.ev.error(Code::ClassMismatch, a.span, std::to_string(v) + " isn't a label of class(" + t->classes->str() + ")");
-            return {};
-          }
-    }
+    if (const auto* x = a.value.get<TensorValue>(); x && x->literal && graph::is_int(x->type.dtype))
+      for (double v : *x->literal)
+        if (v < (t->missing ? -1 : 0) || v >= static_cast<double>(t->classes->value())) {
+          c.ev.error(Code::ClassMismatch, a.span, std::to_string(static_cast<int64_t>(v)) + " isn't a label of class(" + t->classes->str() + ")");
+          return {};
+        }
   return cast_value(c.ev, a.value, *t, a.span, c.span);
 }
 

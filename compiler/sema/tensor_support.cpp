@@ -2,7 +2,6 @@
 #include "compiler/sema/tensor_support.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -414,10 +413,8 @@ Value cast_value(Evaluator& ev, const Value& x, const DTypeArg& to, Span at, Spa
       ev.error(Code::ClassMismatch, at, type_text(*t) + " holds labels that class(" + to.classes->str() + ") can't");
       return {};
     }
-    if (t->is_literal && source->op && source->op->name == "constant" && graph::is_float(t->type.dtype)) {
-      const IntList bits = source->ints_attr("values");
-      std::vector<double> values;
-      for (int64_t b : bits) values.push_back(std::bit_cast<double>(b));
+    if (t->literal) {
+      std::vector<double> values = *t->literal;
       if (!graph::is_float(to.dtype))
         for (double& v : values) v = to.dtype == DType::boolean ? v != 0 : std::trunc(v);
       n = graph::constant_array(g, values, {to.dtype, t->type.shape}, span);

@@ -50,6 +50,7 @@ struct TensorValue {
   std::shared_ptr<const TensorValue> logits;   ///< of probabilities: what softmax was applied to
   Layout layout;
   bool is_literal = false;               ///< a numeric literal's tensor: takes the cast's type (rule 25)
+  std::shared_ptr<const std::vector<double>> literal;   ///< the numbers of a `tensor([…])`, before they are rounded to its type
   std::shared_ptr<struct ParamCell> param;     ///< set where the value was read as a parameter or state: `net.fc.weight`
 };
 
