@@ -26,10 +26,14 @@ std::vector<Declaration> library(Session& session) {
     auto ast = syntax::parse(session.sources, file, ignored);
     for (const auto& stmt : ast->stmts) {
       Declaration d;
-      if (auto* fn = ast::dyn<ast::FnStmt>(stmt.get())) d = {fn->name.text, "fn", stmt->doc, {}};
-      else if (auto* layer = ast::dyn<ast::LayerStmt>(stmt.get())) d = {layer->name.text, "layer", stmt->doc, {}};
-      else if (auto* optimizer = ast::dyn<ast::OptimizerStmt>(stmt.get())) d = {optimizer->name.text, "optimizer", stmt->doc, {}};
-      else continue;
+      if (auto* fn = ast::dyn<ast::FnStmt>(stmt.get()))
+        d = {fn->name.text, "fn", stmt->doc, {}};
+      else if (auto* layer = ast::dyn<ast::LayerStmt>(stmt.get()))
+        d = {layer->name.text, "layer", stmt->doc, {}};
+      else if (auto* optimizer = ast::dyn<ast::OptimizerStmt>(stmt.get()))
+        d = {optimizer->name.text, "optimizer", stmt->doc, {}};
+      else
+        continue;
       d.text = std::string(session.sources.text(stmt->span));
       out.push_back(std::move(d));
     }

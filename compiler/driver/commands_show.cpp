@@ -28,8 +28,8 @@ std::optional<int64_t> count(const graph::Shape& shape) {
   return n.value();
 }
 
-/// Floating point operations of a graph: 2 for each multiplication with its addition of the contractions, 1 for each element of the
-/// elementwise ops and of what reductions read.
+/// Floating point operations of a graph: 2 for each multiplication with its addition of the contractions, 1 for each
+/// element of the elementwise ops and of what reductions read.
 graph::Dim flops(const graph::Graph& g) {
   graph::Dim total;
   for (const graph::Node* n : g.nodes()) {
@@ -46,9 +46,14 @@ graph::Dim flops(const graph::Graph& g) {
         total = total + nest;
         break;
       }
-      case graph::OpClass::elementwise: total = total + graph::element_count(n->type.shape); break;
-      case graph::OpClass::reduction: total = total + graph::element_count(n->operands[0]->type.shape); break;
-      default: break;
+      case graph::OpClass::elementwise:
+        total = total + graph::element_count(n->type.shape);
+        break;
+      case graph::OpClass::reduction:
+        total = total + graph::element_count(n->operands[0]->type.shape);
+        break;
+      default:
+        break;
     }
   }
   return total;
@@ -134,7 +139,8 @@ int summary_command(const Options& options) {
   if (!layers) return status;
   for (sema::LayerInfo& layer : *layers) {
     optimize(layer.forward, options, &session.sources);
-    std::cout << layer.name << (layer.class_name.empty() || layer.class_name == layer.name ? "" : ": " + layer.class_name) << '\n';
+    std::cout << layer.name
+              << (layer.class_name.empty() || layer.class_name == layer.name ? "" : ": " + layer.class_name) << '\n';
     size_t name_width = 9, type_width = 4;
     for (const auto& [name, type] : layer.params) {
       name_width = std::max(name_width, name.size());
@@ -143,7 +149,8 @@ int summary_command(const Options& options) {
     int64_t total = 0, bytes = 0;
     for (const auto& [name, type] : layer.params) {
       const auto n = count(type.shape);
-      std::cout << fmt::format("  {:<{}}  {:<{}}  {:>12}\n", name, name_width, type.str(), type_width, n ? grouped(*n) : "?");
+      std::cout << fmt::format("  {:<{}}  {:<{}}  {:>12}\n", name, name_width, type.str(), type_width,
+                               n ? grouped(*n) : "?");
       total += n.value_or(0);
       bytes += n.value_or(0) * static_cast<int64_t>(graph::size_bytes(type.dtype));
     }

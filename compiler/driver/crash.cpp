@@ -1,5 +1,6 @@
-// The report holds the version, the command line, what went wrong and a backtrace; not the program's text, which its author
-// may not want to hand out. Everything in the handler is async-signal-safe: text is prepared beforehand and written with write().
+// The report holds the version, the command line, what went wrong and a backtrace; not the program's text, which its
+// author may not want to hand out. Everything in the handler is async-signal-safe: text is prepared beforehand and
+// written with write().
 #include "compiler/driver/crash.h"
 
 #include <execinfo.h>
@@ -51,12 +52,23 @@ void report(const char* what) {
 void on_signal(int number) {
   const char* what = "signal";
   switch (number) {
-    case SIGSEGV: what = "segmentation fault"; break;
-    case SIGBUS: what = "bus error"; break;
-    case SIGFPE: what = "arithmetic fault"; break;
-    case SIGILL: what = "illegal instruction"; break;
-    case SIGABRT: what = "abort"; break;
-    default: break;
+    case SIGSEGV:
+      what = "segmentation fault";
+      break;
+    case SIGBUS:
+      what = "bus error";
+      break;
+    case SIGFPE:
+      what = "arithmetic fault";
+      break;
+    case SIGILL:
+      what = "illegal instruction";
+      break;
+    case SIGABRT:
+      what = "abort";
+      break;
+    default:
+      break;
   }
   report(what);
   _exit(4);
@@ -68,7 +80,8 @@ void install_crash_handler(int argc, char** argv) {
   int at = std::snprintf(report_head, sizeof report_head, "nnlc %s\ncommand:", NNLC_VERSION);
   for (int i = 0; i < argc && at < static_cast<int>(sizeof report_head) - 1; ++i)
     at += std::snprintf(report_head + at, sizeof report_head - static_cast<size_t>(at), " %s", argv[i]);
-  if (at < static_cast<int>(sizeof report_head) - 1) std::snprintf(report_head + at, sizeof report_head - static_cast<size_t>(at), "\n");
+  if (at < static_cast<int>(sizeof report_head) - 1)
+    std::snprintf(report_head + at, sizeof report_head - static_cast<size_t>(at), "\n");
   std::snprintf(report_path, sizeof report_path, "nnlc-crash-%d.txt", static_cast<int>(getpid()));
   void* warm_up[1];
   backtrace(warm_up, 1);  // the first call loads a library, which a handler mustn't

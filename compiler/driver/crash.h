@@ -4,8 +4,8 @@
 
 namespace nnlc::driver {
 
-/// Remembers the command line for reports and takes the signals of crashes (on a stack of its own, so that running out of
-/// stack is reported too).
+/// Remembers the command line for reports and takes the signals of crashes (on a stack of its own, so that running out
+/// of stack is reported too).
 void install_crash_handler(int argc, char** argv);
 /// For an exception that reached main.
 [[noreturn]] void die_of_bug(const std::string& what);

@@ -1,5 +1,5 @@
-// The command line, by CLI11. What it doesn't know in `nnlc run FILE --epochs 10` is set aside first: a program's configs are
-// options of that program alone, and are matched once it has been read.
+// The command line, by CLI11. What it doesn't know in `nnlc run FILE --epochs 10` is set aside first: a program's
+// configs are options of that program alone, and are matched once it has been read.
 #include "compiler/driver/options.h"
 
 #include <fmt/format.h>
@@ -15,7 +15,8 @@ namespace nnlc::driver {
 
 namespace {
 
-/// Commands of the language's command line that this nnlc doesn't have yet: known, so that they are told apart from typing errors.
+/// Commands of the language's command line that this nnlc doesn't have yet: known, so that they are told apart from
+/// typing errors.
 constexpr std::pair<const char*, const char*> kNotYet[] = {
     {"verify-resume", "proves that a killed and restarted run gives the same bits"},
     {"diff", "shows where two programs or two weight files differ"},
@@ -45,7 +46,8 @@ struct Parser {
     run->add_option("FILE", file, "the program")->type_name("");
     run->footer("Every `config` of the program is an option too: `nnlc run FILE --help` lists them.");
     machine_options(run);
-    run->add_option("--precision", o.precision, "f32 (bf16 is not supported yet)")->check(CLI::IsMember({"f32", "bf16"}));
+    run->add_option("--precision", o.precision, "f32 (bf16 is not supported yet)")
+        ->check(CLI::IsMember({"f32", "bf16"}));
     run->add_option("--runs-dir", o.runs_dir, "where logs of runs are written")->capture_default_str();
     run->add_flag("!--no-progress", o.progress, "show no progress bars");
 
@@ -60,7 +62,8 @@ struct Parser {
 
     CLI::App* fmt = command("fmt", "format programs in place");
     files(fmt);
-    fmt->add_flag("--check", o.check, "change nothing; list the files that would change and exit with 1 if there are any");
+    fmt->add_flag("--check", o.check,
+                  "change nothing; list the files that would change and exit with 1 if there are any");
 
     CLI::App* emit = command("emit", "show a stage of the compilation");
     one_file(emit);
@@ -92,9 +95,12 @@ struct Parser {
   CLI::App* command(const std::string& name, const std::string& what) {
     CLI::App* sub = app.add_subcommand(name, what);
     sub->set_help_flag("-h,--help", "print this help");
-    sub->add_option("--color", o.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->type_name("WHEN");
+    sub->add_option("--color", o.color, "auto, always or never")
+        ->check(CLI::IsMember({"auto", "always", "never"}))
+        ->type_name("WHEN");
     sub->add_option_function<std::string>(
-           "--message-format", [this](const std::string& s) { o.json = s == "json"; }, "text, or json: one object a line")
+           "--message-format", [this](const std::string& s) { o.json = s == "json"; },
+           "text, or json: one object a line")
         ->check(CLI::IsMember({"text", "json"}))
         ->type_name("FORMAT");
     return sub;
@@ -109,7 +115,8 @@ struct Parser {
     for (int i = 1; i < argc; ++i) {
       std::string word = argv[i];
       const size_t equals = word.find('=');
-      if (!sub || word.rfind("--", 0) != 0 || word.size() == 2 || sub->get_option_no_throw(word.substr(0, equals)) || word == "--help") {
+      if (!sub || word.rfind("--", 0) != 0 || word.size() == 2 || sub->get_option_no_throw(word.substr(0, equals)) ||
+          word == "--help") {
         kept.push_back(word);
         continue;
       }
@@ -140,7 +147,9 @@ struct Parser {
         ->group(developers);
     sub->add_flag("--verify-each", o.verify_each, "run the verifier after every pass")->group(developers);
     sub->add_flag("--time-passes", o.time_passes, "print how long each pass took")->group(developers);
-    sub->add_option("--print-ir-after", o.print_ir_after, "print graphs after this pass, or `all`")->type_name("PASS")->group(developers);
+    sub->add_option("--print-ir-after", o.print_ir_after, "print graphs after this pass, or `all`")
+        ->type_name("PASS")
+        ->group(developers);
     sub->add_option("--disable-pass", o.disabled_passes, "leave this pass out")->type_name("PASS")->group(developers);
   }
 };
@@ -200,7 +209,8 @@ Options parse_options(int argc, char** argv, int& exit_status) {
   return p.o;
 }
 
-std::string match_configs(const std::vector<std::string>& rest, const std::vector<std::pair<std::string, std::string>>& configs,
+std::string match_configs(const std::vector<std::string>& rest,
+                          const std::vector<std::pair<std::string, std::string>>& configs,
                           std::map<std::string, std::string>& values) {
   for (size_t i = 0; i < rest.size(); ++i) {
     const std::string& word = rest[i];
@@ -226,8 +236,10 @@ std::string match_configs(const std::vector<std::string>& rest, const std::vecto
       std::vector<std::string> names;
       for (const auto& c : configs) names.push_back(c.first);
       std::string message = fmt::format("the program has no config `{}`", name);
-      if (auto near = nearest(name, names)) message += fmt::format(": did you mean `--{}`?", *near);
-      else if (names.empty()) message += ", nor any other";
+      if (auto near = nearest(name, names))
+        message += fmt::format(": did you mean `--{}`?", *near);
+      else if (names.empty())
+        message += ", nor any other";
       return message;
     }
     if (equals != std::string::npos) {

@@ -1,4 +1,5 @@
-// What the command line asks for. Parsing is in options.cpp; each subcommand has a function in one of the commands_*.cpp files.
+// What the command line asks for. Parsing is in options.cpp; each subcommand has a function in one of the
+// commands_*.cpp files.
 #pragma once
 #include <map>
 #include <string>
@@ -9,39 +10,42 @@ namespace nnlc::driver {
 
 struct Options {
   std::string command;
-  std::vector<std::string> files;          ///< FILE…; for `explain` and `doc` the code or name
+  std::vector<std::string> files;  ///< FILE…; for `explain` and `doc` the code or name
   /// `--CONFIG VALUE`, as given and in order; which configs there are is known only when the program has been read.
   std::vector<std::string> rest;
 
-  bool help = false;                       ///< `run FILE --help`: with the program's configs
-  bool json = false;                       ///< --message-format json
-  bool check = false;                      ///< fmt --check
-  std::string color = "auto";              ///< auto, always, never
-  std::string stage = "graph";             ///< emit
-  std::string device = "auto";             ///< cpu, cuda, auto
-  std::string backend = "cpu";             ///< ref, cpu
-  std::string precision;                   ///< f32, bf16
-  int threads = 0;                         ///< 0: as many as the process may use
+  bool help = false;            ///< `run FILE --help`: with the program's configs
+  bool json = false;            ///< --message-format json
+  bool check = false;           ///< fmt --check
+  std::string color = "auto";   ///< auto, always, never
+  std::string stage = "graph";  ///< emit
+  std::string device = "auto";  ///< cpu, cuda, auto
+  std::string backend = "cpu";  ///< ref, cpu
+  std::string precision;        ///< f32, bf16
+  int threads = 0;              ///< 0: as many as the process may use
   bool progress = true;
-  bool verify_each = false;                ///< the verifier after every pass
+  bool verify_each = false;  ///< the verifier after every pass
   bool time_passes = false;
-  std::string print_ir_after;              ///< a pass' name or "all"
+  std::string print_ir_after;  ///< a pass' name or "all"
   std::vector<std::string> disabled_passes;
   std::string runs_dir = "runs";
-  std::string filter;                      ///< test: only titles that contain it
+  std::string filter;  ///< test: only titles that contain it
 };
 
 /// The exit statuses of every command.
 enum ExitStatus { kDone = 0, kWrongProgram = 1, kBadUsage = 2, kFailed = 3, kInternal = 4 };
 
-/// Parses argv. If `exit_status` comes back >= 0, everything was said already (help, version, bad usage) and that is the status.
+/// Parses argv. If `exit_status` comes back >= 0, everything was said already (help, version, bad usage) and that is
+/// the status.
 Options parse_options(int argc, char** argv, int& exit_status);
 /// The help text of `nnlc run`, for printing it together with a program's configs.
 std::string run_help();
 
-/// Reads `--name value`, `--name=value` and, for bools, `--name` and `--no-name` against the configs of a program (with both - and
+/// Reads `--name value`, `--name=value` and, for bools, `--name` and `--no-name` against the configs of a program (with
+/// both - and
 /// _). configs: name -> type. Returns what is wrong, or an empty string.
-std::string match_configs(const std::vector<std::string>& rest, const std::vector<std::pair<std::string, std::string>>& configs,
+std::string match_configs(const std::vector<std::string>& rest,
+                          const std::vector<std::pair<std::string, std::string>>& configs,
                           std::map<std::string, std::string>& values);
 
 }  // namespace nnlc::driver

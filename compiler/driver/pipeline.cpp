@@ -1,5 +1,5 @@
-// Every graph pass, in order: read this first. Differentiation isn't here: sema asks for gradients while it builds a step, since
-// optimizers and blocks around them use the result.
+// Every graph pass, in order: read this first. Differentiation isn't here: sema asks for gradients while it builds a
+// step, since optimizers and blocks around them use the result.
 #include "compiler/driver/pipeline.h"
 
 #include <fmt/format.h>
@@ -64,7 +64,8 @@ void optimize(graph::Graph& g, const Options& options, const SourceManager* sour
       check(pass.name);
       changed |= now;
       if (options.print_ir_after == pass.name || options.print_ir_after == "all")
-        std::fputs(fmt::format("# after {}, round {}\n{}", pass.name, round + 1, graph::print(g, sources)).c_str(), stderr);
+        std::fputs(fmt::format("# after {}, round {}\n{}", pass.name, round + 1, graph::print(g, sources)).c_str(),
+                   stderr);
     }
     if (!changed) break;
   }
@@ -73,7 +74,8 @@ void optimize(graph::Graph& g, const Options& options, const SourceManager* sour
 std::string pass_times() {
   std::string out;
   for (const Pass& pass : graph_passes())
-    out += fmt::format("{:>12} {:5} runs {:9.3f} ms\n", pass.name, timings()[pass.name].runs, timings()[pass.name].seconds * 1e3);
+    out += fmt::format("{:>12} {:5} runs {:9.3f} ms\n", pass.name, timings()[pass.name].runs,
+                       timings()[pass.name].seconds * 1e3);
   return out;
 }
 

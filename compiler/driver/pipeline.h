@@ -9,8 +9,8 @@
 namespace nnlc::driver {
 
 struct Pass {
-  const char* name;                 ///< of --print-ir-after and --disable-pass
-  bool (*run)(graph::Graph& g);     ///< true: g changed
+  const char* name;              ///< of --print-ir-after and --disable-pass
+  bool (*run)(graph::Graph& g);  ///< true: g changed
   const char* what;
 };
 const std::vector<Pass>& graph_passes();

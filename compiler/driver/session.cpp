@@ -36,8 +36,10 @@ bool Session::load(const std::string& path) {
   auto text = read_file(path);
   if (!text) {
     std::error_code ignored;
-    if (std::filesystem::is_directory(path, ignored)) std::cerr << fmt::format("nnlc: {} is a folder\n", path);
-    else std::cerr << fmt::format("nnlc: can't read {}\n", path);
+    if (std::filesystem::is_directory(path, ignored))
+      std::cerr << fmt::format("nnlc: {} is a folder\n", path);
+    else
+      std::cerr << fmt::format("nnlc: can't read {}\n", path);
     return false;
   }
   file = sources.add(path, std::move(*text));

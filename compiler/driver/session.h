@@ -31,7 +31,8 @@ class Session {
   std::unique_ptr<host::Program> compile(bool tests = false);
   /// Prints what hasn't been printed yet, sorted by place, and gives the exit status it asks for.
   int finish();
-  /// For commands on several files: a second compilation of one file says the same things again, and `printed` is shared.
+  /// For commands on several files: a second compilation of one file says the same things again, and `printed` is
+  /// shared.
   std::set<std::string>* printed = nullptr;
 
   sema::CompileOptions compile_options;
@@ -46,14 +47,14 @@ std::optional<std::string> read_file(const std::string& path);
 bool use_color(const Options& options);
 
 // The commands, each giving the exit status.
-int run_command(const Options& options);        // commands_run.cpp
+int run_command(const Options& options);  // commands_run.cpp
 int test_command(const Options& options);
-int check_command(const Options& options);      // commands_check.cpp
+int check_command(const Options& options);  // commands_check.cpp
 int fmt_command(const Options& options);
-int emit_command(const Options& options);       // commands_show.cpp
+int emit_command(const Options& options);  // commands_show.cpp
 int summary_command(const Options& options);
 int hash_command(const Options& options);
-int explain_command(const Options& options);    // commands_doc.cpp
+int explain_command(const Options& options);  // commands_doc.cpp
 int doc_command(const Options& options);
 
 }  // namespace nnlc::driver

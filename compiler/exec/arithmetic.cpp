@@ -13,7 +13,8 @@ namespace nnlc::exec {
 namespace {
 
 [[noreturn]] void overflow(const std::string& what, Span span) {
-  throw Failure{Code::IntOverflow, span, what + " doesn't fit into 64 bits", {}, {"floats hold larger numbers: `float(x)`"}};
+  throw Failure{
+      Code::IntOverflow, span, what + " doesn't fit into 64 bits", {}, {"floats hold larger numbers: `float(x)`"}};
 }
 [[noreturn]] void by_zero(const std::string& op, int64_t a, Span span) {
   throw Failure{Code::DivisionByZero, span, fmt::format("{} {} 0: division by zero", a, op), {}, {}};
@@ -35,12 +36,17 @@ double float_mod(double a, double b) {
 
 int64_t power(int64_t base, int64_t exponent, Span span) {
   if (exponent < 0)
-    throw Failure{Code::BadHostValue, span, fmt::format("{} ** {}: an int to a negative power is no int", base, exponent), {},
+    throw Failure{Code::BadHostValue,
+                  span,
+                  fmt::format("{} ** {}: an int to a negative power is no int", base, exponent),
+                  {},
                   {fmt::format("`float({}) ** {}`", base, exponent)}};
   int64_t result = 1, factor = base;
   for (int64_t left = exponent; left > 0; left /= 2) {
-    if (left % 2 && __builtin_mul_overflow(result, factor, &result)) overflow(fmt::format("{} ** {}", base, exponent), span);
-    if (left > 1 && __builtin_mul_overflow(factor, factor, &factor)) overflow(fmt::format("{} ** {}", base, exponent), span);
+    if (left % 2 && __builtin_mul_overflow(result, factor, &result))
+      overflow(fmt::format("{} ** {}", base, exponent), span);
+    if (left > 1 && __builtin_mul_overflow(factor, factor, &factor))
+      overflow(fmt::format("{} ** {}", base, exponent), span);
   }
   return result;
 }
@@ -69,7 +75,10 @@ Value int_op(const std::string& op, int64_t a, int64_t b, Span span) {
     if (op == "//") return Value(floor_div(a, b));
     if (op == "%") return Value(a - floor_div(a, b) * b);
     if (a % b != 0)
-      throw Failure{Code::InexactDivision, span, fmt::format("{} / {} isn't exact", a, b), {},
+      throw Failure{Code::InexactDivision,
+                    span,
+                    fmt::format("{} / {} isn't exact", a, b),
+                    {},
                     {fmt::format("`{} // {}` rounds down to {}; `float({}) / {}` is {}", a, b, floor_div(a, b), a, b,
                                  to_text(Value(static_cast<double>(a) / static_cast<double>(b))))}};
     return Value(a / b);
@@ -143,7 +152,8 @@ Value unary_op(const std::string& op, const Value& x, Span span) {
   if (op == "str") return Value::str(to_text(x));
   const Value a = read_back(x);
   if (op == "item") {
-    if (a.tensor()) throw Failure{Code::BadHostValue, span, "only a tensor of rank 0 is a number, this is " + describe(a), {}, {}};
+    if (a.tensor())
+      throw Failure{Code::BadHostValue, span, "only a tensor of rank 0 is a number, this is " + describe(a), {}, {}};
     return a;
   }
   const int64_t* i = a.get<int64_t>();
@@ -173,7 +183,8 @@ Value unary_op(const std::string& op, const Value& x, Span span) {
     if (b) return Value(int64_t{*b});
     if (d) {
       // 2^63 is the first that doesn't fit; NaN fails both comparisons.
-      if (!(*d > -9223372036854777856.0 && *d < 9223372036854775808.0)) overflow(fmt::format("int({})", to_text(a)), span);
+      if (!(*d > -9223372036854777856.0 && *d < 9223372036854775808.0))
+        overflow(fmt::format("int({})", to_text(a)), span);
       return Value(static_cast<int64_t>(*d));
     }
   }
@@ -189,7 +200,11 @@ Value unary_op(const std::string& op, const Value& x, Span span) {
       const double v = std::strtod(begin, &end);
       if (end != begin && *end == 0) return Value(v);
     }
-    throw Failure{Code::BadHostValue, span, fmt::format("{} isn't {}", to_text(a, true), op == "int" ? "an int" : "a float"), {}, {}};
+    throw Failure{Code::BadHostValue,
+                  span,
+                  fmt::format("{} isn't {}", to_text(a, true), op == "int" ? "an int" : "a float"),
+                  {},
+                  {}};
   }
   throw std::logic_error(fmt::format("`{}` of {} reached the executor", op, describe(a)));
 }

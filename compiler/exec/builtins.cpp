@@ -1,60 +1,70 @@
 // The builtins of host programs: what `Op::call` can name. This list is the one that sema writes to and exec reads.
 //
-// A call has positional registers (args), named ones (options) and literal strings (texts). dst may be kNoReg. A "number" is an
-// int or a float; a rank-0 tensor is accepted wherever a number, int, float or bool is asked for, and read back. A "tensor or
-// number" argument takes either. List indices may be negative and are checked: outside is a run-time error at the call's span.
+// A call has positional registers (args), named ones (options) and literal strings (texts). dst may be kNoReg. A
+// "number" is an int or a float; a rank-0 tensor is accepted wherever a number, int, float or bool is asked for, and
+// read back. A "tensor or number" argument takes either. List indices may be negative and are checked: outside is a
+// run-time error at the call's span.
 //
 //   text and output
-//     print(a, …)                        joined by a space, then a newline; strings as they are, floats in the shortest form
-//                                        that reads back, tensors in PyTorch's layout, lists, tuples and records recursively.
-//                                        A rank-0 tensor is given as it is, not through `item`: an f32 prints as 0.1, not as the
-//                                        double nearest to it
-//     format(v0, v1, …) -> str           texts = piece0, spec0, piece1, spec1, … pieceN: each spec is std::format's (or `%`)
+//     print(a, …)                        joined by a space, then a newline; strings as they are, floats in the shortest
+//     form
+//                                        that reads back, tensors in PyTorch's layout, lists, tuples and records
+//                                        recursively. A rank-0 tensor is given as it is, not through `item`: an f32
+//                                        prints as 0.1, not as the double nearest to it
+//     format(v0, v1, …) -> str           texts = piece0, spec0, piece1, spec1, … pieceN: each spec is std::format's (or
+//     `%`)
 //                                        without the colon, empty for print's own form; N = number of args
 //     str(v) -> str                      print's form of one value
-//     str_concat(a, b) -> str, str_len(s) -> int (code points), str_repeat(s, n) -> str, str_join(separator, list) -> str,
-//     str_get(s, i) -> str (one code point), str_slice(s, begin, end) -> str, str_split(s, separator) -> list,
+//     str_concat(a, b) -> str, str_len(s) -> int (code points), str_repeat(s, n) -> str, str_join(separator, list) ->
+//     str, str_get(s, i) -> str (one code point), str_slice(s, begin, end) -> str, str_split(s, separator) -> list,
 //     str_replace(s, from, to) -> str, str_upper(s), str_lower(s), str_strip(s), str_contains(s, part) -> bool,
 //     str_starts_with(s, part), str_ends_with(s, part) -> bool
 //     record(; name = number, …)         logs scalars: to the bar, runs/…/metrics.jsonl, event files, the report
 //
-//   lists, tuples, records: values; the functions that change one give a new value to dst (dst may be args[0]: then in place)
+//   lists, tuples, records: values; the functions that change one give a new value to dst (dst may be args[0]: then in
+//   place)
 //     list_new(v, …) -> list             list_append(list, v) -> list           list_get(list, i) -> item
 //     list_set(list, i, v) -> list       list_len(list) -> int                  list_concat(a, b) -> list
 //     list_slice(list, begin, end) -> list                                      list_contains(list, v) -> bool
 //     list_reverse(list) -> list         list_sort(list of numbers or str) -> list
-//     list_zip(a, b, …) -> list of tuples (the shortest decides)                list_enumerate(a) -> list of (int, item)
-//     range_list(lo, hi) -> list of int, hi exclusive
-//     tuple_new(v, …) -> tuple           tuple_get(tuple; texts = index) -> item
-//     record_new(v, …; texts = names) -> record                                 record_get(record; texts = name) -> item
+//     list_zip(a, b, …) -> list of tuples (the shortest decides)                list_enumerate(a) -> list of (int,
+//     item) range_list(lo, hi) -> list of int, hi exclusive tuple_new(v, …) -> tuple           tuple_get(tuple; texts =
+//     index) -> item record_new(v, …; texts = names) -> record                                 record_get(record; texts
+//     = name) -> item
 //
 //   numbers: of host numbers; int where every argument is one, for abs, min, max and sign
-//     abs floor ceil round (half to even) sign sqrt exp log log2 log10 sin cos tan tanh asin acos atan sigmoid : one argument;
-//     floor ceil round give an int. min max: two or more, or one list. pow(a, b), atan2(a, b): float.
+//     abs floor ceil round (half to even) sign sqrt exp log log2 log10 sin cos tan tanh asin acos atan sigmoid : one
+//     argument; floor ceil round give an int. min max: two or more, or one list. pow(a, b), atan2(a, b): float.
 //     is_nan(x), is_inf(x) -> bool
 //     time() -> float                    seconds of a steady clock
 //     fold_sum(list), fold_mean(list, weights list), fold_max(list), fold_min(list): of host numbers
 //
 //   tensors
-//     tensor_from_list(list; texts = dtype name) -> tensor    nested lists of numbers or bools (ragged is an error by row), or
+//     tensor_from_list(list; texts = dtype name) -> tensor    nested lists of numbers or bools (ragged is an error by
+//     row), or
 //                                        lists of tensors of one shape, stacked; also a single number
 //     tensor_to_list(tensor) -> nested list of host numbers   item(tensor, i, j, …) -> number, indices checked
 //     tensor_get(tensor, i) -> tensor    row i of the first axis, copied; checked
 //     tensor_slice(tensor, begin, length) -> tensor            rows of the first axis, copied; checked
 //     tensor_set(tensor, i, row) -> tensor
-//     check_class(tensor; texts = C, "missing" or "") -> tensor: every value in 0..C-1 (or -1), else a run-time error with the
+//     check_class(tensor; texts = C, "missing" or "") -> tensor: every value in 0..C-1 (or -1), else a run-time error
+//     with the
 //                                        place of the first that isn't; gives an i32 tensor
 //     check_index(i, size) -> int        wraps a negative index, error outside 0..size-1
 //     check_range(begin, end, size) -> none                   0 <= begin <= end <= size, else an error
-//     assert_close(a, b; rtol, atol)     tensors, numbers; with torch.testing's defaults for the less precise type of the two;
+//     assert_close(a, b; rtol, atol)     tensors, numbers; with torch.testing's defaults for the less precise type of
+//     the two;
 //                                        fails like assert_, saying how many differ, the largest difference and where
 //
 //   files
-//     save(path str; texts = root, prefix)        the persistents of `root` whose path is `prefix`, or starts with it and a dot
+//     save(path str; texts = root, prefix)        the persistents of `root` whose path is `prefix`, or starts with it
+//     and a dot
 //                                        (empty: all), under their paths below the prefix; tied ones once
-//     load(path str; strict = bool; texts = root, prefix, from, to, from, to, …) -> record {missing, left_over, reshaped} of
-//                                        lists of str. strict (the default): any of these is an error that lists them, and
-//                                        nothing is written. Else: what fits is loaded, the rest is reported on stderr.
+//     load(path str; strict = bool; texts = root, prefix, from, to, from, to, …) -> record {missing, left_over,
+//     reshaped} of
+//                                        lists of str. strict (the default): any of these is an error that lists them,
+//                                        and nothing is written. Else: what fits is loaded, the rest is reported on
+//                                        stderr.
 //     save_tensors(path str, tensor, …; texts = names), load_tensor(path str; texts = name) -> tensor
 //
 //   data (texts = index into Program::datasets or ::text_data)
@@ -116,14 +126,16 @@ const Tensor& Call::tensor(size_t i) const {
 }
 int64_t Call::index(int64_t i, int64_t size, const char* what) const {
   const int64_t at = i < 0 ? i + size : i;
-  if (at < 0 || at >= size) fail(Code::IndexOutside, fmt::format("index {} is outside of {} of length {}", i, what, size));
+  if (at < 0 || at >= size)
+    fail(Code::IndexOutside, fmt::format("index {} is outside of {} of length {}", i, what, size));
   return at;
 }
 void Call::fail(Code code, std::string message, std::vector<std::string> notes, std::vector<std::string> helps) const {
   throw Failure{code, instr.span, std::move(message), std::move(notes), std::move(helps)};
 }
 void Call::wrong_kind(size_t i, const char* wanted) const {
-  throw std::logic_error(fmt::format("argument {} of the builtin {} is {}, wanted {}", i, instr.name, describe(arg(i)), wanted));
+  throw std::logic_error(
+      fmt::format("argument {} of the builtin {} is {}, wanted {}", i, instr.name, describe(arg(i)), wanted));
 }
 
 // ---------------------------------------------------------------- text and output
@@ -146,17 +158,19 @@ std::string formatted(const Value& value, const std::string& spec) {
 }
 
 void format(Call& c) {
-  if (c.instr.texts.size() != 2 * c.size() + 1) throw std::logic_error("the pieces of a format don't match its arguments");
+  if (c.instr.texts.size() != 2 * c.size() + 1)
+    throw std::logic_error("the pieces of a format don't match its arguments");
   std::string out = c.text(0);
   for (size_t i = 0; i < c.size(); ++i) {
     const Value v = read_back(c.arg(i));
     const std::string& spec = c.text(2 * i + 1);
-    const nnl::SpecKind kind = v.get<int64_t>() ? nnl::SpecKind::integer
+    const nnl::SpecKind kind = v.get<int64_t>()  ? nnl::SpecKind::integer
                                : v.get<double>() ? nnl::SpecKind::floating
-                               : v.get<bool>() ? nnl::SpecKind::boolean
-                                               : nnl::SpecKind::text;
+                               : v.get<bool>()   ? nnl::SpecKind::boolean
+                                                 : nnl::SpecKind::text;
     // Known before the program runs for most values; a list's item may be of any type.
-    if (auto wrong = nnl::format_spec_error(spec, kind)) c.fail(Code::BadHostValue, fmt::format("format `{}`: {}", spec, *wrong));
+    if (auto wrong = nnl::format_spec_error(spec, kind))
+      c.fail(Code::BadHostValue, fmt::format("format `{}`: {}", spec, *wrong));
     out += formatted(c.arg(i), spec) + c.text(2 * i + 2);
   }
   c.result(Value::str(std::move(out)));
@@ -184,10 +198,13 @@ void str_slice(Call& c) {
   const std::string& s = c.str(0);
   const auto at = code_points(s);
   const int64_t n = static_cast<int64_t>(at.size()) - 1;
-  const int64_t begin = c.integer(1) < 0 ? c.integer(1) + n : c.integer(1), end = c.integer(2) < 0 ? c.integer(2) + n : c.integer(2);
+  const int64_t begin = c.integer(1) < 0 ? c.integer(1) + n : c.integer(1),
+                end = c.integer(2) < 0 ? c.integer(2) + n : c.integer(2);
   if (begin < 0 || begin > end || end > n)
-    c.fail(Code::IndexOutside, fmt::format("the slice {}:{} is outside of a str of length {}", c.integer(1), c.integer(2), n));
-  c.result(Value::str(s.substr(at[static_cast<size_t>(begin)], at[static_cast<size_t>(end)] - at[static_cast<size_t>(begin)])));
+    c.fail(Code::IndexOutside,
+           fmt::format("the slice {}:{} is outside of a str of length {}", c.integer(1), c.integer(2), n));
+  c.result(Value::str(
+      s.substr(at[static_cast<size_t>(begin)], at[static_cast<size_t>(end)] - at[static_cast<size_t>(begin)])));
 }
 
 void str_split(Call& c) {
@@ -206,7 +223,8 @@ void str_replace(Call& c) {
   if (from.empty()) c.fail(Code::BadHostValue, "replace needs a text to look for that isn't empty");
   std::string out;
   size_t last = 0;
-  for (size_t at; (at = s.find(from, last)) != std::string::npos; last = at + from.size()) out += s.substr(last, at - last) + to;
+  for (size_t at; (at = s.find(from, last)) != std::string::npos; last = at + from.size())
+    out += s.substr(last, at - last) + to;
   c.result(Value::str(out + s.substr(last)));
 }
 
@@ -225,10 +243,14 @@ void record(Call& c) {
   for (const auto& [name, r] : c.instr.options) {
     const Value v = read_back(m.reg(r));
     double x = 0;
-    if (auto* d = v.get<double>()) x = *d;
-    else if (auto* i = v.get<int64_t>()) x = static_cast<double>(*i);
-    else if (auto* b = v.get<bool>()) x = *b;
-    else c.fail(Code::BadHostValue, fmt::format("record takes scalars, `{}` is {}", name, describe(v)));
+    if (auto* d = v.get<double>())
+      x = *d;
+    else if (auto* i = v.get<int64_t>())
+      x = static_cast<double>(*i);
+    else if (auto* b = v.get<bool>())
+      x = *b;
+    else
+      c.fail(Code::BadHostValue, fmt::format("record takes scalars, `{}` is {}", name, describe(v)));
     values.emplace_back(name, x);
     m.progress.metric(name, x);
   }
@@ -284,7 +306,8 @@ const std::vector<BuiltinEntry>& text_builtins() {
        [](Call& c) {
          const std::string& s = c.str(0);
          const size_t begin = s.find_first_not_of(whitespace());
-         c.result(Value::str(begin == std::string::npos ? "" : s.substr(begin, s.find_last_not_of(whitespace()) - begin + 1)));
+         c.result(Value::str(
+             begin == std::string::npos ? "" : s.substr(begin, s.find_last_not_of(whitespace()) - begin + 1)));
        }},
       {"str_contains", [](Call& c) { c.result(Value(c.str(0).find(c.str(1)) != std::string::npos)); }},
       {"str_starts_with", [](Call& c) { c.result(Value(c.str(0).starts_with(c.str(1)))); }},

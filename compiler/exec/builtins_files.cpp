@@ -50,7 +50,9 @@ std::vector<Member> members(Call& c) {
   return out;
 }
 
-std::vector<std::string> help_of(const nnl::data::Error& e) { return e.help.empty() ? std::vector<std::string>{} : std::vector<std::string>{e.help}; }
+std::vector<std::string> help_of(const nnl::data::Error& e) {
+  return e.help.empty() ? std::vector<std::string>{} : std::vector<std::string>{e.help};
+}
 
 void save(Call& c) {
   std::vector<nnl::SafetensorsItem> items;
@@ -84,7 +86,8 @@ std::shared_ptr<nnl::SafetensorsFile> open(Call& c) {
 
 Tensor read(Call& c, const nnl::SafetensorsFile& file, const nnl::SafetensorsEntry& e, int dtype) {
   Tensor stored = Tensor::empty(e.dtype, e.shape);
-  if (stored.bytes() != e.end - e.begin) c.fail(Code::CantLoad, fmt::format("{}: {}: its size doesn't go with its shape", file.path(), e.name));
+  if (stored.bytes() != e.end - e.begin)
+    c.fail(Code::CantLoad, fmt::format("{}: {}: its size doesn't go with its shape", file.path(), e.name));
   if (auto error = file.read(e, stored.data())) c.fail(Code::CantLoad, error->message, {}, help_of(*error));
   if (e.dtype == dtype) return stored;
   Tensor out = Tensor::empty(dtype, e.shape);
@@ -93,7 +96,9 @@ Tensor read(Call& c, const nnl::SafetensorsFile& file, const nnl::SafetensorsEnt
       set_element(out, i, element(stored, i));
     } else {
       const int64_t v = element_int(stored, i);
-      if (!holds(dtype, v)) c.fail(Code::CantLoad, fmt::format("{}: {}: {} doesn't fit {}", file.path(), e.name, v, nnl::dtype_name(dtype)));
+      if (!holds(dtype, v))
+        c.fail(Code::CantLoad,
+               fmt::format("{}: {}: {} doesn't fit {}", file.path(), e.name, v, nnl::dtype_name(dtype)));
       set_element_int(out, i, v);
     }
   }
@@ -103,7 +108,9 @@ Tensor read(Call& c, const nnl::SafetensorsFile& file, const nnl::SafetensorsEnt
 /// At most eight names; the rest is a number.
 std::string listed(const std::vector<std::string>& names) {
   constexpr size_t kShown = 8;
-  std::string out = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kShown)), ", "));
+  std::string out = fmt::format(
+      "{}",
+      fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kShown)), ", "));
   if (names.size() > kShown) out += fmt::format(" and {} more", names.size() - kShown);
   return out;
 }
@@ -155,10 +162,12 @@ void load(Call& c) {
     }
     const int dtype = static_cast<int>(m.persistent->type.dtype);
     const std::vector<int64_t> shape = graph::sizes(m.persistent->type.shape);
-    const bool kinds_agree = e->dtype >= 0 && is_float(e->dtype) == is_float(dtype) && (e->dtype == NNL_BOOL) == (dtype == NNL_BOOL);
+    const bool kinds_agree =
+        e->dtype >= 0 && is_float(e->dtype) == is_float(dtype) && (e->dtype == NNL_BOOL) == (dtype == NNL_BOOL);
     if (e->shape != shape || !kinds_agree)
-      reshaped.push_back(fmt::format("{} (the file has {}{}, the layer {}{})", m.name, e->dtype < 0 ? e->dtype_text : nnl::dtype_name(e->dtype),
-                                     shape_text(e->shape), nnl::dtype_name(dtype), shape_text(shape)));
+      reshaped.push_back(fmt::format("{} (the file has {}{}, the layer {}{})", m.name,
+                                     e->dtype < 0 ? e->dtype_text : nnl::dtype_name(e->dtype), shape_text(e->shape),
+                                     nnl::dtype_name(dtype), shape_text(shape)));
     else
       fitting.emplace_back(&m, e);
   }
@@ -170,13 +179,16 @@ void load(Call& c) {
   if (!left_over.empty()) notes.push_back(fmt::format("left over in the file: {}", listed(left_over)));
   if (!reshaped.empty()) notes.push_back(fmt::format("of another shape or type: {}", listed(reshaped)));
   if (strict && !notes.empty())
-    c.fail(Code::LoadMismatch, fmt::format("{} doesn't fit: {} missing, {} left over, {} of another shape or type", file->path(), missing.size(),
-                                           left_over.size(), reshaped.size()),
-           notes, {"`strict = false` loads what fits, `rename = {\"old.\": \"new.\"}` changes how names in the file begin"});
+    c.fail(Code::LoadMismatch,
+           fmt::format("{} doesn't fit: {} missing, {} left over, {} of another shape or type", file->path(),
+                       missing.size(), left_over.size(), reshaped.size()),
+           notes,
+           {"`strict = false` loads what fits, `rename = {\"old.\": \"new.\"}` changes how names in the file begin"});
   // All is read before the first parameter changes.
   std::vector<Tensor> values;
   for (const auto& [m, e] : fitting) values.push_back(read(c, *file, *e, static_cast<int>(m->persistent->type.dtype)));
-  for (size_t i = 0; i < fitting.size(); ++i) c.machine.set(fitting[i].first->persistent->reg, Value(std::move(values[i])));
+  for (size_t i = 0; i < fitting.size(); ++i)
+    c.machine.set(fitting[i].first->persistent->reg, Value(std::move(values[i])));
   if (!notes.empty()) {
     std::string report = fmt::format("load: {}: {} of {} loaded\n", file->path(), fitting.size(), all.size());
     for (const std::string& n : notes) report += "  " + n + "\n";
@@ -189,14 +201,19 @@ void load_tensor(Call& c) {
   auto file = open(c);
   const nnl::SafetensorsEntry* e = file->find(c.text(0));
   if (!e) c.fail(Code::CantLoad, fmt::format("{} has no tensor `{}`", file->path(), c.text(0)));
-  if (e->dtype < 0) c.fail(Code::CantLoad, fmt::format("{}: `{}` is {}, which NNL hasn't", file->path(), c.text(0), e->dtype_text));
+  if (e->dtype < 0)
+    c.fail(Code::CantLoad, fmt::format("{}: `{}` is {}, which NNL hasn't", file->path(), c.text(0), e->dtype_text));
   c.result(Value(read(c, *file, *e, e->dtype)));
 }
 
 // ---------------------------------------------------------------- data
 
-const nnl::data::Dataset& dataset(Call& c) { return *c.machine.program.datasets.at(static_cast<size_t>(c.text_int(0))); }
-const nnl::data::Text& text_data(Call& c) { return *c.machine.program.text_data.at(static_cast<size_t>(c.text_int(0))); }
+const nnl::data::Dataset& dataset(Call& c) {
+  return *c.machine.program.datasets.at(static_cast<size_t>(c.text_int(0)));
+}
+const nnl::data::Text& text_data(Call& c) {
+  return *c.machine.program.text_data.at(static_cast<size_t>(c.text_int(0)));
+}
 
 void dataset_row(Call& c) {
   const nnl::data::Dataset& data = dataset(c);
@@ -235,7 +252,9 @@ void one_batch(Call& c) {
 
 void text_encode(Call& c) {
   const auto ids = text_data(c).encode(c.str(0));
-  if (!ids) c.fail(Code::TextOutsideVocab, fmt::format("{} has a character that isn't in the vocabulary of {}", to_text(c.arg(0), true), text_data(c).path));
+  if (!ids)
+    c.fail(Code::TextOutsideVocab, fmt::format("{} has a character that isn't in the vocabulary of {}",
+                                               to_text(c.arg(0), true), text_data(c).path));
   c.result(Value(Tensor::copy_of(NNL_I32, {static_cast<int64_t>(ids->size())}, ids->data())));
 }
 
@@ -244,7 +263,8 @@ void text_decode(Call& c) {
   std::vector<int32_t> ids;
   auto add = [&](int64_t id) {
     if (id < 0 || id >= static_cast<int64_t>(text.vocab.size()))
-      c.fail(Code::ClassOutOfRange, fmt::format("{} isn't an index of the vocabulary of {}, which has {}", id, text.path, text.vocab.size()));
+      c.fail(Code::ClassOutOfRange,
+             fmt::format("{} isn't an index of the vocabulary of {}, which has {}", id, text.path, text.vocab.size()));
     ids.push_back(static_cast<int32_t>(id));
   };
   if (auto* t = c.arg(0).tensor()) {
@@ -252,8 +272,10 @@ void text_decode(Call& c) {
   } else if (c.arg(0).get<ListPtr>()) {
     for (const Value& item : c.list(0).items) {
       const Value v = read_back(item);
-      if (auto* i = v.get<int64_t>()) add(*i);
-      else c.wrong_kind(0, "a list of ints");
+      if (auto* i = v.get<int64_t>())
+        add(*i);
+      else
+        c.wrong_kind(0, "a list of ints");
     }
   } else {
     add(c.integer(0));

@@ -41,16 +41,19 @@ void list_set(Call& c) {
 
 void list_get(Call& c) {
   const List& l = c.list(0);
-  Value item = l.items[static_cast<size_t>(c.index(c.integer(1), static_cast<int64_t>(l.items.size()), l.tuple ? "a tuple" : "a list"))];
+  Value item = l.items[static_cast<size_t>(
+      c.index(c.integer(1), static_cast<int64_t>(l.items.size()), l.tuple ? "a tuple" : "a list"))];
   c.result(std::move(item));
 }
 
 void list_slice(Call& c) {
   const List& l = c.list(0);
   const int64_t n = static_cast<int64_t>(l.items.size());
-  const int64_t begin = c.integer(1) < 0 ? c.integer(1) + n : c.integer(1), end = c.integer(2) < 0 ? c.integer(2) + n : c.integer(2);
+  const int64_t begin = c.integer(1) < 0 ? c.integer(1) + n : c.integer(1),
+                end = c.integer(2) < 0 ? c.integer(2) + n : c.integer(2);
   if (begin < 0 || begin > end || end > n)
-    c.fail(Code::IndexOutside, fmt::format("the slice {}:{} is outside of a list of length {}", c.integer(1), c.integer(2), n));
+    c.fail(Code::IndexOutside,
+           fmt::format("the slice {}:{} is outside of a list of length {}", c.integer(1), c.integer(2), n));
   c.result(Value::list(std::vector<Value>(l.items.begin() + begin, l.items.begin() + end), l.tuple));
 }
 
@@ -83,7 +86,9 @@ void list_sort(Call& c) {
   }
   std::stable_sort(l->items.begin(), l->items.end(), [](const Value& a, const Value& b) {
     if (auto* s = a.get<Str>()) return **s < **b.get<Str>();
-    auto number = [](const Value& v) { return v.get<double>() ? *v.get<double>() : static_cast<double>(*v.get<int64_t>()); };
+    auto number = [](const Value& v) {
+      return v.get<double>() ? *v.get<double>() : static_cast<double>(*v.get<int64_t>());
+    };
     if (a.get<int64_t>() && b.get<int64_t>()) return *a.get<int64_t>() < *b.get<int64_t>();
     const double x = number(a), y = number(b);
     return !std::isnan(x) && (std::isnan(y) || x < y);  // NaN last

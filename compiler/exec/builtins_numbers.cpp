@@ -32,14 +32,20 @@ double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) 
 
 void absolute(Call& c) {
   const Value v = number_arg(c, 0);
-  if (auto* d = v.get<double>()) c.result(Value(std::fabs(*d)));
-  else c.result(*v.get<int64_t>() < 0 ? unary_op("neg", v, c.instr.span) : v);
+  if (auto* d = v.get<double>())
+    c.result(Value(std::fabs(*d)));
+  else
+    c.result(*v.get<int64_t>() < 0 ? unary_op("neg", v, c.instr.span) : v);
 }
 
 void sign(Call& c) {
   const Value v = number_arg(c, 0);
-  if (auto* i = v.get<int64_t>()) c.result(Value(int64_t{(*i > 0) - (*i < 0)}));
-  else c.result(Value(std::isnan(*v.get<double>()) ? *v.get<double>() : static_cast<double>((*v.get<double>() > 0) - (*v.get<double>() < 0))));
+  if (auto* i = v.get<int64_t>())
+    c.result(Value(int64_t{(*i > 0) - (*i < 0)}));
+  else
+    c.result(Value(std::isnan(*v.get<double>())
+                       ? *v.get<double>()
+                       : static_cast<double>((*v.get<double>() > 0) - (*v.get<double>() < 0))));
 }
 
 /// The numbers of the arguments, or of the one list.
@@ -65,8 +71,9 @@ void extreme(Call& c, bool largest) {
     any_float |= x.get<double>() != nullptr;
     const double a = as_double(x), b = as_double(best);
     const bool ints = x.get<int64_t>() && best.get<int64_t>();
-    const bool better = ints ? (largest ? *x.get<int64_t>() > *best.get<int64_t>() : *x.get<int64_t>() < *best.get<int64_t>())
-                             : (largest ? a > b : a < b);
+    const bool better =
+        ints ? (largest ? *x.get<int64_t>() > *best.get<int64_t>() : *x.get<int64_t>() < *best.get<int64_t>())
+             : (largest ? a > b : a < b);
     if (std::isnan(a) || (better && !std::isnan(b))) best = x;  // NaN wins, as for tensors
   }
   c.result(any_float ? Value(as_double(best)) : best);
@@ -80,7 +87,8 @@ void fold_sum(Call& c) {
 }
 
 void fold_mean(Call& c) {
-  const std::vector<Value> xs = numbers(c, 0), weights = c.size() > 1 ? numbers(c, 1) : std::vector<Value>(xs.size(), Value(1.0));
+  const std::vector<Value> xs = numbers(c, 0),
+                           weights = c.size() > 1 ? numbers(c, 1) : std::vector<Value>(xs.size(), Value(1.0));
   double total = 0, weight = 0;
   for (size_t i = 0; i < xs.size() && i < weights.size(); ++i) {
     total += as_double(xs[i]) * as_double(weights[i]);
@@ -119,7 +127,9 @@ const std::vector<BuiltinEntry>& number_builtins() {
       {"is_nan", [](Call& c) { c.result(Value(std::isnan(c.number(0)))); }},
       {"is_inf", [](Call& c) { c.result(Value(std::isinf(c.number(0)))); }},
       {"time",
-       [](Call& c) { c.result(Value(std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count())); }},
+       [](Call& c) {
+         c.result(Value(std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count()));
+       }},
       {"fold_sum", fold_sum},
       {"fold_mean", fold_mean},
       {"fold_max", [](Call& c) { extreme(c, true); }},

@@ -38,14 +38,17 @@ struct Filler {
   void ragged(size_t depth, int64_t found) {
     std::string where;
     for (const std::string& p : place) where += p;
-    call.fail(Code::RaggedList, fmt::format("the list{} has length {}, the first one at this level has {}", where.empty() ? "" : " at " + where,
-                                            found, out.shape()[depth]));
+    call.fail(Code::RaggedList, fmt::format("the list{} has length {}, the first one at this level has {}",
+                                            where.empty() ? "" : " at " + where, found, out.shape()[depth]));
   }
   void number(const Value& v) {
     if (auto* i = v.get<int64_t>()) {
-      if (!holds(out.dtype(), *i)) call.fail(Code::IntOverflow, fmt::format("{} doesn't fit {}", *i, nnl::dtype_name(out.dtype())));
-      if (is_float(out.dtype())) set_element(out, at, static_cast<double>(*i));
-      else set_element_int(out, at, *i);
+      if (!holds(out.dtype(), *i))
+        call.fail(Code::IntOverflow, fmt::format("{} doesn't fit {}", *i, nnl::dtype_name(out.dtype())));
+      if (is_float(out.dtype()))
+        set_element(out, at, static_cast<double>(*i));
+      else
+        set_element_int(out, at, *i);
     } else if (auto* d = v.get<double>()) {
       set_element(out, at, *d);
     } else if (auto* b = v.get<bool>()) {
@@ -69,10 +72,14 @@ struct Filler {
       return;
     }
     if (auto* t = v.tensor()) {
-      if (!std::equal(t->shape().begin(), t->shape().end(), out.shape().begin() + static_cast<std::ptrdiff_t>(depth), out.shape().end()))
-        call.fail(Code::RaggedList, fmt::format("a tensor of shape {} doesn't go with the first one", shape_text(t->shape())));
+      if (!std::equal(t->shape().begin(), t->shape().end(), out.shape().begin() + static_cast<std::ptrdiff_t>(depth),
+                      out.shape().end()))
+        call.fail(Code::RaggedList,
+                  fmt::format("a tensor of shape {} doesn't go with the first one", shape_text(t->shape())));
       for (int64_t i = 0; i < t->count(); ++i)
-        number(t->dtype() == NNL_BOOL ? Value(element_int(*t, i) != 0) : is_float(t->dtype()) ? Value(element(*t, i)) : Value(element_int(*t, i)));
+        number(t->dtype() == NNL_BOOL ? Value(element_int(*t, i) != 0)
+               : is_float(t->dtype()) ? Value(element(*t, i))
+                                      : Value(element_int(*t, i)));
       return;
     }
     if (depth != rank) call.fail(Code::RaggedList, "the list is nested less deep than at its first item");
@@ -110,9 +117,11 @@ void tensor_to_list(Call& c) {
 
 void item(Call& c) {
   const Tensor& t = c.tensor(0);
-  if (c.size() != t.shape().size() + 1) c.fail(Code::BadHostValue, fmt::format("a number of {} needs {} indices", describe(c.arg(0)), t.shape().size()));
+  if (c.size() != t.shape().size() + 1)
+    c.fail(Code::BadHostValue, fmt::format("a number of {} needs {} indices", describe(c.arg(0)), t.shape().size()));
   int64_t at = 0;
-  for (size_t k = 0; k < t.shape().size(); ++k) at = at * t.shape()[k] + c.index(c.integer(k + 1), t.shape()[k], "an axis");
+  for (size_t k = 0; k < t.shape().size(); ++k)
+    at = at * t.shape()[k] + c.index(c.integer(k + 1), t.shape()[k], "an axis");
   c.result(element_value(t, at));
 }
 
@@ -122,7 +131,8 @@ void tensor_get(Call& c) {
   const Tensor& t = c.tensor(0);
   if (t.shape().empty()) c.fail(Code::BadHostValue, "a tensor of rank 0 has no rows");
   const int64_t i = c.index(c.integer(1), t.shape()[0], "an axis");
-  c.result(Value(Tensor::copy_of(t.dtype(), {t.shape().begin() + 1, t.shape().end()}, t.as<uint8_t>() + i * row_bytes(t))));
+  c.result(
+      Value(Tensor::copy_of(t.dtype(), {t.shape().begin() + 1, t.shape().end()}, t.as<uint8_t>() + i * row_bytes(t))));
 }
 
 void tensor_slice(Call& c) {
@@ -139,7 +149,8 @@ void tensor_slice(Call& c) {
 void tensor_set(Call& c) {
   const Tensor& t = c.tensor(0);
   const Tensor& row = c.tensor(2);
-  if (t.shape().empty() || row.dtype() != t.dtype() || !std::equal(row.shape().begin(), row.shape().end(), t.shape().begin() + 1, t.shape().end()))
+  if (t.shape().empty() || row.dtype() != t.dtype() ||
+      !std::equal(row.shape().begin(), row.shape().end(), t.shape().begin() + 1, t.shape().end()))
     throw std::logic_error(fmt::format("tensor_set of {} with a row {}", describe(c.arg(0)), describe(c.arg(2))));
   const int64_t i = c.index(c.integer(1), t.shape()[0], "an axis");
   Tensor out = t.copy();
@@ -173,7 +184,8 @@ void check_class(Call& c) {
   for (int64_t i = 0; i < given->count(); ++i) {
     const int64_t k = element_int(*given, i);
     if ((k < 0 || k >= classes) && !(missing && k == -1))
-      c.fail(Code::ClassOutOfRange, fmt::format("{}{} is not a class(C) with C = {}", k, given->shape().empty() ? "" : " at " + place_of(*given, i), classes));
+      c.fail(Code::ClassOutOfRange, fmt::format("{}{} is not a class(C) with C = {}", k,
+                                                given->shape().empty() ? "" : " at " + place_of(*given, i), classes));
     out.as<int32_t>()[i] = static_cast<int32_t>(k);
   }
   c.result(Value(std::move(out)));
@@ -191,11 +203,16 @@ struct Tolerance {
 /// Those of torch.testing.assert_close.
 Tolerance tolerance(int dtype) {
   switch (dtype) {
-    case NNL_F16: return {1e-3, 1e-5};
-    case NNL_BF16: return {1.6e-2, 1e-5};
-    case NNL_F32: return {1.3e-6, 1e-5};
-    case NNL_F64: return {1e-7, 1e-7};
-    default: return {0, 0};
+    case NNL_F16:
+      return {1e-3, 1e-5};
+    case NNL_BF16:
+      return {1.6e-2, 1e-5};
+    case NNL_F32:
+      return {1.3e-6, 1e-5};
+    case NNL_F64:
+      return {1e-7, 1e-7};
+    default:
+      return {0, 0};
   }
 }
 
@@ -220,7 +237,8 @@ void compare(Call& c, const Value& a, const Value& b, const std::string& where) 
   if (la && lb) {
     if ((*la)->items.size() != (*lb)->items.size())
       not_close(fmt::format("lengths differ, {} and {}", (*la)->items.size(), (*lb)->items.size()));
-    for (size_t i = 0; i < (*la)->items.size(); ++i) compare(c, (*la)->items[i], (*lb)->items[i], fmt::format("{}[{}]", where, i));
+    for (size_t i = 0; i < (*la)->items.size(); ++i)
+      compare(c, (*la)->items[i], (*lb)->items[i], fmt::format("{}[{}]", where, i));
     return;
   }
   const auto x = side(a), y = side(b);
@@ -263,11 +281,13 @@ void compare(Call& c, const Value& a, const Value& b, const std::string& where) 
   if (wrong == 0) return;
   const std::string left = to_text(element_value(x->tensor, worst)), right = to_text(element_value(y->tensor, worst));
   if (x->tensor.count() == 1) {
-    not_close(fmt::format("{} isn't close to {}", left, right), {fmt::format("difference {:.3g}, allowed are atol {:g} + rtol {:g} * |b|", worst_difference, t.atol, t.rtol)});
+    not_close(
+        fmt::format("{} isn't close to {}", left, right),
+        {fmt::format("difference {:.3g}, allowed are atol {:g} + rtol {:g} * |b|", worst_difference, t.atol, t.rtol)});
   }
   not_close(fmt::format("{} of {} elements aren't close", wrong, x->tensor.count()),
-            {fmt::format("the largest difference is {:.3g} ({:.3g} of the value), at {}: {} and {}", worst_difference, worst_relative,
-                         place_of(x->tensor, worst), left, right),
+            {fmt::format("the largest difference is {:.3g} ({:.3g} of the value), at {}: {} and {}", worst_difference,
+                         worst_relative, place_of(x->tensor, worst), left, right),
              fmt::format("allowed are atol {:g} + rtol {:g} * |b|", t.atol, t.rtol)});
 }
 

@@ -31,11 +31,11 @@ struct CompiledStep {
   };
   std::unique_ptr<codegen::CompiledStep> code;
   std::vector<Port> inputs, outputs;
-  std::vector<int> updates;            ///< per output: the input that it is written over, or -1
-  std::vector<bool> read_elsewhere;    ///< per input: it is updated, and its register is another input too
-  std::vector<bool> output_is_input;   ///< per output without `updates`: its register is an input as well
-  std::vector<Tensor> scalars;         ///< per input: where a host number is converted to
-  std::vector<Tensor> spare;           ///< per output: a buffer to write to while the register's own is being read
+  std::vector<int> updates;           ///< per output: the input that it is written over, or -1
+  std::vector<bool> read_elsewhere;   ///< per input: it is updated, and its register is another input too
+  std::vector<bool> output_is_input;  ///< per output without `updates`: its register is an input as well
+  std::vector<Tensor> scalars;        ///< per input: where a host number is converted to
+  std::vector<Tensor> spare;          ///< per output: a buffer to write to while the register's own is being read
   std::vector<void*> buffers;
 };
 
@@ -52,9 +52,9 @@ struct Machine::Impl {
   std::vector<std::unique_ptr<CompiledStep>> steps;
   nnl::Progress progress;
   std::unique_ptr<nnl::RunLog> log;
-  std::unordered_map<const void*, int64_t> counters;   ///< per instruction: passes of loops, calls of `record`
-  int last_step = -1;                                  ///< the step that ran last
-  int leaving = -1;                                    ///< the label of the scope that a `leave` is on its way to
+  std::unordered_map<const void*, int64_t> counters;  ///< per instruction: passes of loops, calls of `record`
+  int last_step = -1;                                 ///< the step that ran last
+  int leaving = -1;                                   ///< the label of the scope that a `leave` is on its way to
 
   Flow run_block(const host::Block& block);
   Flow run_instr(const host::Instr& i);
@@ -65,7 +65,8 @@ struct Machine::Impl {
   void unary(const host::Instr& i);
   void binary(const host::Instr& i);
   void check_finite(const host::Instr& i);
-  /// Which input of the last step isn't finite, in words; empty if all are. Those that it updated don't tell anything any more.
+  /// Which input of the last step isn't finite, in words; empty if all are. Those that it updated don't tell anything
+  /// any more.
   std::string input_not_finite() const;
 
   Value& reg(host::Reg r) { return regs[static_cast<size_t>(r)]; }
@@ -75,7 +76,7 @@ struct Machine::Impl {
   /// The bool in a register (a rank-0 bool tensor is read back).
   bool truth(host::Reg r) const;
   int64_t integer(host::Reg r) const;
-  void write(std::string_view text);    ///< the program's output
+  void write(std::string_view text);  ///< the program's output
   void report(std::string_view text);
 };
 
@@ -86,8 +87,8 @@ Value unary_op(const std::string& op, const Value& a, Span span);
 /// The rows of pass `pass` over a data set: all in order, shuffled, or drawn with replacement.
 std::vector<int64_t> batch_order(int64_t n, bool shuffle, bool replacement, uint64_t key, uint64_t pass);
 
-/// One call of a builtin: its arguments by position with checks. Every check that fails is a bug of sema or a user's error that only
-/// shows while running, and names the builtin.
+/// One call of a builtin: its arguments by position with checks. Every check that fails is a bug of sema or a user's
+/// error that only shows while running, and names the builtin.
 class Call {
  public:
   Call(Machine::Impl& m, const host::Instr& i) : machine(m), instr(i) {}
@@ -101,7 +102,7 @@ class Call {
   int64_t text_int(size_t i) const;
 
   int64_t integer(size_t i) const;
-  double number(size_t i) const;           ///< an int, a float or a rank-0 tensor
+  double number(size_t i) const;  ///< an int, a float or a rank-0 tensor
   const std::string& str(size_t i) const;
   List& list(size_t i) const;
   const Tensor& tensor(size_t i) const;
@@ -109,7 +110,8 @@ class Call {
   int64_t index(int64_t i, int64_t size, const char* what) const;
 
   void result(Value v) const { machine.set(instr.dst, std::move(v)); }
-  [[noreturn]] void fail(Code code, std::string message, std::vector<std::string> notes = {}, std::vector<std::string> helps = {}) const;
+  [[noreturn]] void fail(Code code, std::string message, std::vector<std::string> notes = {},
+                         std::vector<std::string> helps = {}) const;
   /// An argument of another kind than the builtin is for: sema let it pass.
   [[noreturn]] void wrong_kind(size_t i, const char* wanted) const;
 };

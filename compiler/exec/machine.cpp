@@ -15,8 +15,13 @@ using host::Instr;
 using host::Op;
 
 Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
-    : program(p), backend(b), options(std::move(o)), regs(p.registers.size()), steps(p.steps.size()),
-      progress({.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {}
+    : program(p),
+      backend(b),
+      options(std::move(o)),
+      regs(p.registers.size()),
+      steps(p.steps.size()),
+      progress(
+          {.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {}
 
 Machine::Machine(host::Program& program, codegen::Backend& backend, MachineOptions options)
     : impl_(std::make_unique<Impl>(program, backend, std::move(options))) {}
@@ -101,7 +106,8 @@ Value constant_value(const Instr& i) {
   return std::visit(Visitor{}, i.value);
 }
 
-/// What the end of a loop's body means for the loop: true to go on, false to leave it; `out` is what the loop itself gives.
+/// What the end of a loop's body means for the loop: true to go on, false to leave it; `out` is what the loop itself
+/// gives.
 bool goes_on(Flow body, Flow& out) {
   if (body == Flow::normal || body == Flow::continue_) return true;
   out = body == Flow::break_ ? Flow::normal : body;
@@ -113,13 +119,26 @@ bool goes_on(Flow body, Flow& out) {
 Flow Machine::Impl::run_instr(const Instr& i) {
   Flow out = Flow::normal;
   switch (i.op) {
-    case Op::constant: set(i.dst, constant_value(i)); break;
-    case Op::copy: set(i.dst, reg(i.args[0])); break;
-    case Op::unary: unary(i); break;
-    case Op::binary: binary(i); break;
-    case Op::call: call(i); break;
-    case Op::run_step: run_step(i); break;
-    case Op::if_: return run_block(truth(i.args[0]) ? i.then_block : i.else_block);
+    case Op::constant:
+      set(i.dst, constant_value(i));
+      break;
+    case Op::copy:
+      set(i.dst, reg(i.args[0]));
+      break;
+    case Op::unary:
+      unary(i);
+      break;
+    case Op::binary:
+      binary(i);
+      break;
+    case Op::call:
+      call(i);
+      break;
+    case Op::run_step:
+      run_step(i);
+      break;
+    case Op::if_:
+      return run_block(truth(i.args[0]) ? i.then_block : i.else_block);
     case Op::loop_range: {
       const int64_t lo = integer(i.args[0]), hi = integer(i.args[1]);
       for (int64_t k = lo; k < hi; ++k) {
@@ -139,7 +158,8 @@ Flow Machine::Impl::run_instr(const Instr& i) {
       }
       break;
     }
-    case Op::loop_batches: return run_batches(i);
+    case Op::loop_batches:
+      return run_batches(i);
     case Op::loop_while:
       for (;;) {
         if (Flow f = run_block(i.else_block); f != Flow::normal) return f;
@@ -147,15 +167,21 @@ Flow Machine::Impl::run_instr(const Instr& i) {
         if (!goes_on(run_block(i.then_block), out)) return out;
       }
       break;
-    case Op::break_: return Flow::break_;
-    case Op::continue_: return Flow::continue_;
+    case Op::break_:
+      return Flow::break_;
+    case Op::continue_:
+      return Flow::continue_;
     case Op::scope: {
       const Flow f = run_block(i.then_block);
       if (f == Flow::leave && leaving == i.label) return Flow::normal;
       return f;
     }
-    case Op::leave: leaving = i.label; return Flow::leave;
-    case Op::check_finite: check_finite(i); break;
+    case Op::leave:
+      leaving = i.label;
+      return Flow::leave;
+    case Op::check_finite:
+      check_finite(i);
+      break;
     case Op::assert_:
       if (!truth(i.args[0])) {
         std::string message = "assertion failed";
@@ -180,9 +206,17 @@ void Machine::Impl::check_finite(const Instr& i) {
     const double* d = v.get<double>();
     if (!d || std::isfinite(*d)) continue;
     const char* what = k == 0 ? "the loss" : "the norm of the gradients";
-    Failure f{Code::NotFinite, i.span, fmt::format("{} is {}", what, std::isnan(*d) ? "NaN" : *d > 0 ? "infinite" : "minus infinity"), {}, {}};
+    Failure f{Code::NotFinite,
+              i.span,
+              fmt::format("{} is {}", what,
+                          std::isnan(*d) ? "NaN"
+                          : *d > 0       ? "infinite"
+                                         : "minus infinity"),
+              {},
+              {}};
     const int64_t runs = counters[&i];
-    f.notes.push_back(fmt::format("this is execution {} of the statement; the {} before it gave finite values", runs + 1, runs));
+    f.notes.push_back(
+        fmt::format("this is execution {} of the statement; the {} before it gave finite values", runs + 1, runs));
     if (std::string input = input_not_finite(); !input.empty()) f.notes.push_back(input);
     f.helps.push_back("a smaller learning rate, or `clip_norm = 1.0`, often mends this");
     throw f;
@@ -204,7 +238,8 @@ std::vector<int64_t> batch_order(int64_t n, bool shuffle, bool replacement, uint
   }
   for (int64_t i = 0; i < n; ++i) rows[static_cast<size_t>(i)] = i;
   if (!shuffle) return rows;
-  for (int64_t i = n - 1; i > 0; --i) std::swap(rows[static_cast<size_t>(i)], rows[static_cast<size_t>(below(static_cast<uint64_t>(i), i + 1))]);
+  for (int64_t i = n - 1; i > 0; --i)
+    std::swap(rows[static_cast<size_t>(i)], rows[static_cast<size_t>(below(static_cast<uint64_t>(i), i + 1))]);
   return rows;
 }
 
@@ -220,7 +255,8 @@ Flow Machine::Impl::run_batches(const Instr& i) {
   }
   const int64_t n = data.size();
   const int64_t batches = loop.drop_last ? n / loop.batch_size : (n + loop.batch_size - 1) / loop.batch_size;
-  const std::vector<int64_t> order = batch_order(n, loop.shuffle, loop.replacement, loop.key, static_cast<uint64_t>(pass));
+  const std::vector<int64_t> order =
+      batch_order(n, loop.shuffle, loop.replacement, loop.key, static_cast<uint64_t>(pass));
 
   struct Bar {
     nnl::Progress& progress;
@@ -241,8 +277,9 @@ Flow Machine::Impl::run_batches(const Instr& i) {
       const nnl::data::Field& field = data.fields()[f];
       Value& v = reg(loop.fields[f]);
       Tensor* t = v.get<Tensor>();
-      const bool reuse = t && t->defined() && t->unique() && t->dtype() == field.dtype && t->shape().size() == field.shape.size() + 1 &&
-                         t->shape()[0] == rows && std::equal(field.shape.begin(), field.shape.end(), t->shape().begin() + 1);
+      const bool reuse = t && t->defined() && t->unique() && t->dtype() == field.dtype &&
+                         t->shape().size() == field.shape.size() + 1 && t->shape()[0] == rows &&
+                         std::equal(field.shape.begin(), field.shape.end(), t->shape().begin() + 1);
       if (!reuse) {
         std::vector<int64_t> shape{rows};
         shape.insert(shape.end(), field.shape.begin(), field.shape.end());

@@ -12,13 +12,14 @@
 namespace nnlc::exec {
 
 struct MachineOptions {
-  std::function<void(std::string_view)> out;      ///< text of `print`; not set: standard output
-  std::function<void(std::string_view)> report;   ///< what isn't output of the program (load's report); not set: standard error
-  bool progress = false;                          ///< bars on the terminal
-  std::string runs_dir;                           ///< where `record` logs to; empty: nowhere
-  std::string title;                              ///< the program's name, for its folder in runs_dir
-  std::string program_dir;                        ///< where files are looked for besides the working directory
-  std::function<void(graph::Graph&)> optimize;    ///< the graph passes of the driver; not set: none
+  std::function<void(std::string_view)> out;  ///< text of `print`; not set: standard output
+  std::function<void(std::string_view)>
+      report;               ///< what isn't output of the program (load's report); not set: standard error
+  bool progress = false;    ///< bars on the terminal
+  std::string runs_dir;     ///< where `record` logs to; empty: nowhere
+  std::string title;        ///< the program's name, for its folder in runs_dir
+  std::string program_dir;  ///< where files are looked for besides the working directory
+  std::function<void(graph::Graph&)> optimize;  ///< the graph passes of the driver; not set: none
 };
 
 class Machine {

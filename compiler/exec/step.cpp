@@ -1,5 +1,5 @@
-// Running tensor steps: which buffers a compiled step reads and writes. In the steady state of a loop nothing is allocated: an
-// output takes the buffer that its register held before, unless somebody else still sees it.
+// Running tensor steps: which buffers a compiled step reads and writes. In the steady state of a loop nothing is
+// allocated: an output takes the buffer that its register held before, unless somebody else still sees it.
 #include <fmt/format.h>
 
 #include <stdexcept>
@@ -10,9 +10,7 @@ namespace nnlc::exec {
 
 namespace {
 
-CompiledStep::Port port(const graph::TensorType& t) {
-  return {static_cast<int>(t.dtype), graph::sizes(t.shape), {}};
-}
+CompiledStep::Port port(const graph::TensorType& t) { return {static_cast<int>(t.dtype), graph::sizes(t.shape), {}}; }
 
 bool fits(const Tensor* t, const CompiledStep::Port& p) {
   return t && t->defined() && t->dtype() == p.dtype && t->shape() == p.shape;
@@ -21,15 +19,18 @@ bool fits(const Tensor* t, const CompiledStep::Port& p) {
 /// Stores a host number in a rank-0 buffer. An int that the element type can't hold is the user's error.
 void convert(const Value& v, Tensor& to, const host::Step& step, size_t input) {
   auto bad = [&]() -> std::logic_error {
-    return std::logic_error(fmt::format("input {} of the step \"{}\" is {}, wanted {}{}", input, step.title, describe(v),
-                                        nnl::dtype_name(to.dtype()), shape_text(to.shape())));
+    return std::logic_error(fmt::format("input {} of the step \"{}\" is {}, wanted {}{}", input, step.title,
+                                        describe(v), nnl::dtype_name(to.dtype()), shape_text(to.shape())));
   };
   if (!to.shape().empty()) throw bad();
   if (auto* i = v.get<int64_t>()) {
     if (!holds(to.dtype(), *i))
-      throw Failure{Code::IntOverflow, step.span, fmt::format("{} doesn't fit {}", *i, nnl::dtype_name(to.dtype())), {}, {}};
-    if (is_float(to.dtype())) set_element(to, 0, static_cast<double>(*i));
-    else set_element_int(to, 0, *i);
+      throw Failure{
+          Code::IntOverflow, step.span, fmt::format("{} doesn't fit {}", *i, nnl::dtype_name(to.dtype())), {}, {}};
+    if (is_float(to.dtype()))
+      set_element(to, 0, static_cast<double>(*i));
+    else
+      set_element_int(to, 0, *i);
   } else if (auto* d = v.get<double>()) {
     set_element(to, 0, *d);
   } else if (auto* b = v.get<bool>()) {
@@ -60,14 +61,15 @@ CompiledStep& Machine::Impl::compiled(int index) {
   }
   const size_t n_in = c->inputs.size(), n_out = c->outputs.size();
   if (step.inputs.size() != n_in || step.outputs.size() != n_out)
-    throw std::logic_error(fmt::format("the step \"{}\" binds {} inputs and {} outputs, its graph has {} and {}", step.title,
-                                       step.inputs.size(), step.outputs.size(), n_in, n_out));
+    throw std::logic_error(fmt::format("the step \"{}\" binds {} inputs and {} outputs, its graph has {} and {}",
+                                       step.title, step.inputs.size(), step.outputs.size(), n_in, n_out));
   c->read_elsewhere.assign(n_in, false);
   for (size_t o = 0; o < n_out; ++o) {
     const int k = c->updates[o];
     if (k < 0) continue;
     for (size_t j = 0; j < n_in; ++j)
-      if (static_cast<int>(j) != k && step.inputs[j] == step.inputs[static_cast<size_t>(k)]) c->read_elsewhere[static_cast<size_t>(k)] = true;
+      if (static_cast<int>(j) != k && step.inputs[j] == step.inputs[static_cast<size_t>(k)])
+        c->read_elsewhere[static_cast<size_t>(k)] = true;
   }
   for (size_t o = 0; o < n_out; ++o) {
     bool also_input = false;
@@ -109,8 +111,8 @@ void Machine::Impl::run_step(const host::Instr& i) {
       const size_t k = static_cast<size_t>(u);
       Tensor* t = reg(step.inputs[k]).get<Tensor>();
       if (fits(t, p) && (!t->unique() || c.read_elsewhere[k])) {
-        // Somebody else sees this buffer: tensors are values, so they keep what they have. The other input of the same register goes on
-        // reading the old buffer, which its own pointer keeps meaning.
+        // Somebody else sees this buffer: tensors are values, so they keep what they have. The other input of the same
+        // register goes on reading the old buffer, which its own pointer keeps meaning.
         Tensor old = *t;
         *t = old.copy();
         if (c.read_elsewhere[k]) c.spare[o] = std::move(old);
@@ -128,8 +130,10 @@ void Machine::Impl::run_step(const host::Instr& i) {
     } else {
       Tensor fresh = Tensor::empty(p.dtype, p.shape);
       buffer = fresh.data();
-      if (step.outputs[o] == host::kNoReg) c.spare[o] = std::move(fresh);
-      else set(step.outputs[o], Value(std::move(fresh)));
+      if (step.outputs[o] == host::kNoReg)
+        c.spare[o] = std::move(fresh);
+      else
+        set(step.outputs[o], Value(std::move(fresh)));
     }
   }
 
@@ -152,8 +156,9 @@ void Machine::Impl::run_step(const host::Instr& i) {
       continue;
     }
     const host::Type& type = program.registers[static_cast<size_t>(r)];
-    if (c.outputs[o].shape.empty() && (type.kind == host::Type::Kind::integer || type.kind == host::Type::Kind::floating ||
-                                       type.kind == host::Type::Kind::boolean))
+    if (c.outputs[o].shape.empty() &&
+        (type.kind == host::Type::Kind::integer || type.kind == host::Type::Kind::floating ||
+         type.kind == host::Type::Kind::boolean))
       set(r, read_back(reg(r)));
   }
 }
@@ -172,7 +177,8 @@ std::string Machine::Impl::input_not_finite() const {
       if (std::isfinite(v)) continue;
       std::string where;
       if (!t->shape().empty()) where = fmt::format(", row {}", e / (t->count() / t->shape()[0]));
-      return fmt::format("the input `{}` of the step holds {} (element {}{})", c.inputs[k].name, to_text(Value(v)), e, where);
+      return fmt::format("the input `{}` of the step holds {} (element {}{})", c.inputs[k].name, to_text(Value(v)), e,
+                         where);
     }
   }
   return {};

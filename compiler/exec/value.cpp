@@ -26,57 +26,100 @@ Value Value::record(std::vector<std::string> names, std::vector<Value> items) {
 
 double element(const Tensor& t, int64_t i) {
   switch (t.dtype()) {
-    case NNL_F16: return nnl::f16_to_f32(t.as<uint16_t>()[i]);
-    case NNL_BF16: return nnl::bf16_to_f32(t.as<uint16_t>()[i]);
-    case NNL_F32: return t.as<float>()[i];
-    case NNL_F64: return t.as<double>()[i];
-    default: return static_cast<double>(element_int(t, i));
+    case NNL_F16:
+      return nnl::f16_to_f32(t.as<uint16_t>()[i]);
+    case NNL_BF16:
+      return nnl::bf16_to_f32(t.as<uint16_t>()[i]);
+    case NNL_F32:
+      return t.as<float>()[i];
+    case NNL_F64:
+      return t.as<double>()[i];
+    default:
+      return static_cast<double>(element_int(t, i));
   }
 }
 
 int64_t element_int(const Tensor& t, int64_t i) {
   switch (t.dtype()) {
     case NNL_BOOL:
-    case NNL_U8: return t.as<uint8_t>()[i];
-    case NNL_I8: return t.as<int8_t>()[i];
-    case NNL_I16: return t.as<int16_t>()[i];
-    case NNL_I32: return t.as<int32_t>()[i];
-    case NNL_I64: return t.as<int64_t>()[i];
-    default: return static_cast<int64_t>(element(t, i));
+    case NNL_U8:
+      return t.as<uint8_t>()[i];
+    case NNL_I8:
+      return t.as<int8_t>()[i];
+    case NNL_I16:
+      return t.as<int16_t>()[i];
+    case NNL_I32:
+      return t.as<int32_t>()[i];
+    case NNL_I64:
+      return t.as<int64_t>()[i];
+    default:
+      return static_cast<int64_t>(element(t, i));
   }
 }
 
 void set_element(Tensor& t, int64_t i, double v) {
   switch (t.dtype()) {
-    case NNL_F16: t.as<uint16_t>()[i] = nnl::f64_to_f16(v); break;
-    case NNL_BF16: t.as<uint16_t>()[i] = nnl::f64_to_bf16(v); break;
-    case NNL_F32: t.as<float>()[i] = static_cast<float>(v); break;
-    case NNL_F64: t.as<double>()[i] = v; break;
-    case NNL_BOOL: t.as<uint8_t>()[i] = v != 0; break;
-    default: set_element_int(t, i, static_cast<int64_t>(v)); break;
+    case NNL_F16:
+      t.as<uint16_t>()[i] = nnl::f64_to_f16(v);
+      break;
+    case NNL_BF16:
+      t.as<uint16_t>()[i] = nnl::f64_to_bf16(v);
+      break;
+    case NNL_F32:
+      t.as<float>()[i] = static_cast<float>(v);
+      break;
+    case NNL_F64:
+      t.as<double>()[i] = v;
+      break;
+    case NNL_BOOL:
+      t.as<uint8_t>()[i] = v != 0;
+      break;
+    default:
+      set_element_int(t, i, static_cast<int64_t>(v));
+      break;
   }
 }
 
 void set_element_int(Tensor& t, int64_t i, int64_t v) {
   switch (t.dtype()) {
-    case NNL_BOOL: t.as<uint8_t>()[i] = v != 0; break;
-    case NNL_U8: t.as<uint8_t>()[i] = static_cast<uint8_t>(v); break;
-    case NNL_I8: t.as<int8_t>()[i] = static_cast<int8_t>(v); break;
-    case NNL_I16: t.as<int16_t>()[i] = static_cast<int16_t>(v); break;
-    case NNL_I32: t.as<int32_t>()[i] = static_cast<int32_t>(v); break;
-    case NNL_I64: t.as<int64_t>()[i] = v; break;
-    default: set_element(t, i, static_cast<double>(v)); break;
+    case NNL_BOOL:
+      t.as<uint8_t>()[i] = v != 0;
+      break;
+    case NNL_U8:
+      t.as<uint8_t>()[i] = static_cast<uint8_t>(v);
+      break;
+    case NNL_I8:
+      t.as<int8_t>()[i] = static_cast<int8_t>(v);
+      break;
+    case NNL_I16:
+      t.as<int16_t>()[i] = static_cast<int16_t>(v);
+      break;
+    case NNL_I32:
+      t.as<int32_t>()[i] = static_cast<int32_t>(v);
+      break;
+    case NNL_I64:
+      t.as<int64_t>()[i] = v;
+      break;
+    default:
+      set_element(t, i, static_cast<double>(v));
+      break;
   }
 }
 
 bool holds(int dtype, int64_t v) {
   switch (dtype) {
-    case NNL_BOOL: return v == 0 || v == 1;
-    case NNL_U8: return v >= 0 && v <= 255;
-    case NNL_I8: return v >= -128 && v <= 127;
-    case NNL_I16: return v >= -32768 && v <= 32767;
-    case NNL_I32: return v >= std::numeric_limits<int32_t>::min() && v <= std::numeric_limits<int32_t>::max();
-    default: return true;
+    case NNL_BOOL:
+      return v == 0 || v == 1;
+    case NNL_U8:
+      return v >= 0 && v <= 255;
+    case NNL_I8:
+      return v >= -128 && v <= 127;
+    case NNL_I16:
+      return v >= -32768 && v <= 32767;
+    case NNL_I32:
+      return v >= std::numeric_limits<int32_t>::min() && v <= std::numeric_limits<int32_t>::max();
+    default:
+      return true;
   }
 }
 
@@ -110,11 +153,20 @@ std::string literal(const std::string& s) {
   std::string out = "\"";
   for (char c : s) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      default: out += c;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        out += c;
     }
   }
   return out + "\"";
@@ -146,7 +198,8 @@ std::string to_text(const Value& v, bool quoted) {
     }
     std::string operator()(const RecordPtr& r) const {
       std::string out = "{";
-      for (size_t i = 0; i < r->items.size(); ++i) out += (i ? ", " : "") + r->names[i] + ": " + to_text(r->items[i], true);
+      for (size_t i = 0; i < r->items.size(); ++i)
+        out += (i ? ", " : "") + r->names[i] + ": " + to_text(r->items[i], true);
       return out + "}";
     }
   };
@@ -174,7 +227,8 @@ bool equal(const Value& x, const Value& y) {
     const Tensor& q = *b.tensor();
     if (p->shape() != q.shape()) return false;
     for (int64_t i = 0; i < p->count(); ++i)
-      if (is_float(p->dtype()) || is_float(q.dtype()) ? element(*p, i) != element(q, i) : element_int(*p, i) != element_int(q, i))
+      if (is_float(p->dtype()) || is_float(q.dtype()) ? element(*p, i) != element(q, i)
+                                                      : element_int(*p, i) != element_int(q, i))
         return false;
     return true;
   }

@@ -1,5 +1,5 @@
-// Values of registers while a program runs. Copying a value is cheap: strings, lists, records and tensors are shared and
-// copied before they are changed if somebody else holds them too.
+// Values of registers while a program runs. Copying a value is cheap: strings, lists, records and tensors are shared
+// and copied before they are changed if somebody else holds them too.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -29,7 +29,8 @@ using RecordPtr = std::shared_ptr<Record>;
 struct Value {
   std::variant<std::monostate, int64_t, double, bool, Str, Tensor, ListPtr, RecordPtr> data;
 
-  // Out of line: inlined everywhere, the variant's members make much code, and GCC 12 warns of variables it can't follow.
+  // Out of line: inlined everywhere, the variant's members make much code, and GCC 12 warns of variables it can't
+  // follow.
   Value();
   Value(const Value&);
   Value(Value&&) noexcept;
@@ -37,14 +38,19 @@ struct Value {
   Value& operator=(Value&&) noexcept;
   ~Value();
   template <class T>
-    requires(!std::is_same_v<std::decay_t<T>, Value>)
-  Value(T v) : data(std::move(v)) {}  // NOLINT: implicit on purpose
+  requires(!std::is_same_v<std::decay_t<T>, Value>) Value(T v) : data(std::move(v)) {}  // NOLINT: implicit on purpose
   static Value str(std::string s) { return Value(Str(std::make_shared<const std::string>(std::move(s)))); }
   static Value list(std::vector<Value> items, bool tuple = false);
   static Value record(std::vector<std::string> names, std::vector<Value> items);
 
-  template <class T> const T* get() const { return std::get_if<T>(&data); }
-  template <class T> T* get() { return std::get_if<T>(&data); }
+  template <class T>
+  const T* get() const {
+    return std::get_if<T>(&data);
+  }
+  template <class T>
+  T* get() {
+    return std::get_if<T>(&data);
+  }
   bool is_none() const { return data.index() == 0; }
   const Tensor* tensor() const { return get<Tensor>(); }
 };

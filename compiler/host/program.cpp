@@ -7,16 +7,22 @@ namespace nnlc::host {
 
 std::string Type::str() const {
   switch (kind) {
-    case Kind::none: return "None";
-    case Kind::integer: return "int";
-    case Kind::floating: return "float";
-    case Kind::boolean: return "bool";
-    case Kind::str: return "str";
+    case Kind::none:
+      return "None";
+    case Kind::integer:
+      return "int";
+    case Kind::floating:
+      return "float";
+    case Kind::boolean:
+      return "bool";
+    case Kind::str:
+      return "str";
     case Kind::tensor:
       if (classes == 0) return tensor.str();
       if (tensor.rank() == 0) return fmt::format("class({})", classes);
       return fmt::format("class({}){}", classes, graph::str(tensor.shape));
-    case Kind::list: return items.empty() ? "[]" : "[" + items[0].str() + "]";
+    case Kind::list:
+      return items.empty() ? "[]" : "[" + items[0].str() + "]";
     case Kind::tuple: {
       std::string out = "(";
       for (size_t i = 0; i < items.size(); ++i) out += (i ? ", " : "") + items[i].str();
@@ -41,11 +47,20 @@ std::string quoted(const std::string& s) {
   std::string out = "\"";
   for (char c : s) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      default: out += c;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        out += c;
     }
   }
   return out + "\"";
@@ -58,7 +73,8 @@ class Printer {
   std::string run() {
     out_ += fmt::format("program seed {}{}\n", program_.seed, program_.bf16 ? ", bf16" : "");
     for (const Persistent& p : program_.persistents) {
-      out_ += fmt::format("  {} {} = {} {} : {}", p.learned ? "param" : "state", reg(p.reg), p.root, p.path, p.type.str());
+      out_ +=
+          fmt::format("  {} {} = {} {} : {}", p.learned ? "param" : "state", reg(p.reg), p.root, p.path, p.type.str());
       for (const std::string& alias : p.aliases) out_ += fmt::format(", also {}", alias);
       out_ += '\n';
     }
@@ -123,8 +139,14 @@ class Printer {
         out_ += std::visit(Visitor{}, i.value) + type(i);
         break;
       }
-      case Op::copy: assign(i); out_ += regs(i.args) + type(i); break;
-      case Op::unary: assign(i); out_ += i.name + " " + regs(i.args) + type(i); break;
+      case Op::copy:
+        assign(i);
+        out_ += regs(i.args) + type(i);
+        break;
+      case Op::unary:
+        assign(i);
+        out_ += i.name + " " + regs(i.args) + type(i);
+        break;
       case Op::binary:
         assign(i);
         out_ += fmt::format("{} {} {}", reg(i.args[0]), i.name, reg(i.args[1])) + type(i);
@@ -144,7 +166,9 @@ class Printer {
         out_ += ")" + type(i);
         break;
       }
-      case Op::run_step: out_ += fmt::format("run step {}", i.step); break;
+      case Op::run_step:
+        out_ += fmt::format("run step {}", i.step);
+        break;
       case Op::if_:
         out_ += "if " + regs(i.args) + " ";
         braces(i.then_block, depth);
@@ -161,22 +185,34 @@ class Printer {
         out_ += fmt::format("for {} in {} ", reg(i.dst), reg(i.args[0]));
         braces(i.then_block, depth);
         break;
-      case Op::loop_batches: batches(*i.batches, depth); break;
+      case Op::loop_batches:
+        batches(*i.batches, depth);
+        break;
       case Op::loop_while:
         out_ += "while ";
         braces(i.else_block, depth);
         out_ += " " + regs(i.args) + " ";
         braces(i.then_block, depth);
         break;
-      case Op::break_: out_ += "break"; break;
-      case Op::continue_: out_ += "continue"; break;
+      case Op::break_:
+        out_ += "break";
+        break;
+      case Op::continue_:
+        out_ += "continue";
+        break;
       case Op::scope:
         out_ += fmt::format("scope {} ", i.label);
         braces(i.then_block, depth);
         break;
-      case Op::leave: out_ += fmt::format("leave {}", i.label); break;
-      case Op::check_finite: out_ += "check_finite " + regs(i.args); break;
-      case Op::assert_: out_ += "assert " + regs(i.args); break;
+      case Op::leave:
+        out_ += fmt::format("leave {}", i.label);
+        break;
+      case Op::check_finite:
+        out_ += "check_finite " + regs(i.args);
+        break;
+      case Op::assert_:
+        out_ += "assert " + regs(i.args);
+        break;
     }
     if (i.span.valid()) out_ += "  # " + sources_.describe(i.span);
     out_ += '\n';

@@ -32,7 +32,8 @@ class Counting : public nnl::data::Dataset {
   int64_t size() const override { return n_; }
   void read(const int64_t* rows, int64_t n, void* const* out) const override {
     for (int64_t i = 0; i < n; ++i) {
-      if (out[0]) static_cast<float*>(out[0])[2 * i] = static_cast<float*>(out[0])[2 * i + 1] = static_cast<float>(rows[i]);
+      if (out[0])
+        static_cast<float*>(out[0])[2 * i] = static_cast<float*>(out[0])[2 * i + 1] = static_cast<float>(rows[i]);
       if (out[1]) static_cast<int32_t*>(out[1])[i] = static_cast<int32_t>(rows[i]);
     }
   }

@@ -83,7 +83,8 @@ struct Builder {
     i.args = {a, b};
     return i.dst = into == host::kNoReg ? reg(std::move(t)) : into;
   }
-  Instr& call(const std::string& name, std::vector<Reg> args, Reg dst = host::kNoReg, std::vector<std::string> texts = {}) {
+  Instr& call(const std::string& name, std::vector<Reg> args, Reg dst = host::kNoReg,
+              std::vector<std::string> texts = {}) {
     Instr& i = emit(Op::call);
     i.name = name;
     i.args = std::move(args);
@@ -95,7 +96,12 @@ struct Builder {
   /// updates[o]: the input that output o is written over, or -1.
   void step(const std::string& name, std::vector<Reg> inputs, std::vector<Reg> outputs, std::vector<int> updates,
             std::vector<graph::TensorType> input_types, std::vector<graph::TensorType> output_types, StepFn fn) {
-    static const graph::OpDef op{.name = "anything", .op_class = graph::OpClass::source, .operands = {}, .attributes = {}, .type = nullptr, .doc = ""};
+    static const graph::OpDef op{.name = "anything",
+                                 .op_class = graph::OpClass::source,
+                                 .operands = {},
+                                 .attributes = {},
+                                 .type = nullptr,
+                                 .doc = ""};
     program.steps.emplace_back();
     host::Step& s = program.steps.back();
     s.graph.name = name;

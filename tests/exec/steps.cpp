@@ -114,7 +114,8 @@ TEST_CASE("host numbers are converted to the type of the input, and back") {
 
 TEST_CASE("tensors from lists and back") {
   Builder b;
-  const Reg row = b.reg(any_list()), list = b.reg(any_list()), t = b.reg(tensor_type(DType::i64, {2, 2})), back = b.reg(any_list());
+  const Reg row = b.reg(any_list()), list = b.reg(any_list()), t = b.reg(tensor_type(DType::i64, {2, 2})),
+            back = b.reg(any_list());
   b.call("list_new", {b.integer(1), b.integer(2)}, row);
   b.call("list_new", {row, row}, list);
   b.call("tensor_from_list", {list}, t, {"i64"});
@@ -151,7 +152,9 @@ TEST_CASE("assert_close: tolerances by type, shapes, the worst place") {
       return f.message;
     }
   };
-  auto f32s = [](std::vector<float> v) { return Value(Tensor::copy_of(NNL_F32, {static_cast<int64_t>(v.size())}, v.data())); };
+  auto f32s = [](std::vector<float> v) {
+    return Value(Tensor::copy_of(NNL_F32, {static_cast<int64_t>(v.size())}, v.data()));
+  };
   CHECK(compare(f32s({1, 2}), f32s({1.000001f, 2})) == "close");
   CHECK(compare(f32s({1, 2}), f32s({1.1f, 2.2f})) == "2 of 2 elements aren't close");
   CHECK(compare(f32s({1, NAN}), f32s({1, NAN})) == "1 of 2 elements aren't close");
@@ -179,7 +182,8 @@ TEST_CASE("save and load: names below a prefix, a report by name, nothing half d
   {
     Builder b;  // strict: another name is an error that lists both, and nothing changes
     const auto [w, v] = with_persistents(b, "tail.weight");
-    b.step("clear", {w}, {w}, {0}, {kPair}, {kPair}, [](void* const* buffers) { f32(buffers[1])[0] = f32(buffers[1])[1] = 0; });
+    b.step("clear", {w}, {w}, {0}, {kPair}, {kPair},
+           [](void* const* buffers) { f32(buffers[1])[0] = f32(buffers[1])[1] = 0; });
     b.call("load", {b.text(path)}, host::kNoReg, {"Net#0", ""});
     Diagnostics diags;
     Machine machine(b.program, b.backend, b.options());
