@@ -17,17 +17,12 @@ as_root() {
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'; }
 candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
 
-# Debian's packages that building needs. LLVM: the newest of the versions that nnlc is tested with.
-packages='g++ cmake ninja-build antlr4 libantlr4-runtime-dev libfmt-dev libcli11-dev nlohmann-json3-dev libutf8proc-dev zlib1g-dev'
-llvm_versions='22 21 20 19'
+# Debian's packages that building needs.
+packages='g++ cmake ninja-build antlr4 libantlr4-runtime-dev libfmt-dev libcli11-dev nlohmann-json3-dev libutf8proc-dev zlib1g-dev llvm-22-dev'
 
 list_missing() {
   missing=''
   for package in $packages; do installed "$package" || missing="$missing $package"; done
-  llvm=''
-  for version in $llvm_versions; do
-    if installed "llvm-$version-dev"; then llvm=$version; break; fi
-  done
 }
 
 # Usage: install_packages [further packages…]. Asks apt only when something is missing.
@@ -35,30 +30,18 @@ install_packages() {
   packages="$packages $*"
   command -v dpkg-query >/dev/null 2>&1 || return 0  # not Debian: CMake says what it doesn't find
   list_missing
-  if [ -z "$missing" ] && [ -n "$llvm" ]; then return 0; fi
-  say "nnlc needs packages of Debian that aren't installed:$missing$([ -n "$llvm" ] || printf ' and LLVM (llvm-22-dev)')"
+  [ -n "$missing" ] || return 0
+  say "nnlc needs packages of Debian that aren't installed:$missing"
   say "they are installed now, by apt-get; this takes some minutes"
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update -qq || die "apt-get update failed"
-  if [ -z "$llvm" ]; then
-    for version in $llvm_versions; do
-      if candidate "llvm-$version-dev"; then llvm=$version; break; fi
-    done
-    if [ -z "$llvm" ]; then
-      # Debian 12 has LLVM 22 among its security updates only (Firefox is built with it). Their archive stands beside the main one on
-      # the mirror that apt is set up with.
-      mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep '/debian/*$' | head -n 1)
-      [ -n "$mirror" ] || die "no LLVM 19 to 22 in the archives that apt knows: add Debian's security archive, or install llvm-22-dev"
-      list=/etc/apt/sources.list.d/nnlc-bookworm-security.list
-      say "LLVM isn't in the archives that apt knows: adding Debian's security archive, in $list"
-      printf 'deb %s-security bookworm-security main\n' "${mirror%/}" | as_root tee "$list" >/dev/null
-      as_root apt-get update -qq || die "apt-get update failed"
-      for version in $llvm_versions; do
-        if candidate "llvm-$version-dev"; then llvm=$version; break; fi
-      done
-      [ -n "$llvm" ] || die "no package of LLVM 19 to 22 was found"
-    fi
-    missing="$missing llvm-$llvm-dev"
+  if ! installed llvm-22-dev && ! candidate llvm-22-dev; then
+    # Debian 12 has LLVM 22 among its security updates only; a system made by debootstrap doesn't ask for those.
+    list=/etc/apt/sources.list.d/nnlc-bookworm-security.list
+    say "llvm-22-dev isn't in the archives that apt knows: adding Debian's security archive, in $list"
+    printf 'deb http://deb.debian.org/debian-security bookworm-security main\n' | as_root tee "$list" >/dev/null
+    as_root apt-get update -qq || die "apt-get update failed"
+    candidate llvm-22-dev || die "Debian's security archive has no llvm-22-dev for this system"
   fi
   # shellcheck disable=SC2086
   as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null || die "apt-get couldn't install:$missing"
