@@ -1,6 +1,6 @@
-// Philox4x32-10, a counter-based generator: four random words for a counter and a key, with no state in between, so that
-// any element of any draw can be had on its own, on any thread and device.
-// Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+// Philox4x32-10, a counter-based generator: four random words for a counter and a key, with no state in between, so
+// that any element of any draw can be had on its own, on any thread and device. Source: Salmon, Moraes, Dror and Shaw,
+// "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #ifndef NNL_RUNTIME_PHILOX_H
 #define NNL_RUNTIME_PHILOX_H
 #include <array>

@@ -71,11 +71,19 @@ Monomial product(const Monomial& x, const Monomial& y) {
   Monomial r;
   size_t i = 0, j = 0;
   while (i < x.size() || j < y.size()) {
-    if (j == y.size()) { r.push_back(x[i++]); continue; }
-    if (i == x.size()) { r.push_back(y[j++]); continue; }
+    if (j == y.size()) {
+      r.push_back(x[i++]);
+      continue;
+    }
+    if (i == x.size()) {
+      r.push_back(y[j++]);
+      continue;
+    }
     int c = x[i].atom->key.compare(y[j].atom->key);
-    if (c < 0) r.push_back(x[i++]);
-    else if (c > 0) r.push_back(y[j++]);
+    if (c < 0)
+      r.push_back(x[i++]);
+    else if (c > 0)
+      r.push_back(y[j++]);
     else {
       r.push_back({x[i].atom, x[i].power + y[j].power});
       ++i, ++j;

@@ -60,7 +60,8 @@ Graph Graph::clone(const std::map<std::string, Dim>& sizes, std::map<const Node*
     if (!sizes.empty())
       for (auto& [key, value] : attrs)
         if (Shape* shape = std::get_if<Shape>(&value)) *shape = substituted(std::move(*shape));
-    Node* c = g.add(*n->op, std::move(operands), std::move(attrs), {n->type.dtype, substituted(n->type.shape)}, n->span);
+    Node* c =
+        g.add(*n->op, std::move(operands), std::move(attrs), {n->type.dtype, substituted(n->type.shape)}, n->span);
     c->name = n->name;
     copy[n] = c;
     if (mapping) (*mapping)[n] = c;

@@ -1,5 +1,5 @@
-// Reads the text form of graphs. Input names and types, ops, attributes and result types are all checked: a text that is
-// accepted is a graph that verifies.
+// Reads the text form of graphs. Input names and types, ops, attributes and result types are all checked: a text that
+// is accepted is a graph that verifies.
 #include <bit>
 #include <charconv>
 #include <limits>
@@ -117,9 +117,12 @@ class Parser {
     if (++depth_ > 200) fail(pos_, "nested too deeply");
     Dim d = product();
     while (true) {
-      if (accept('+')) d = d + product();
-      else if (accept('-')) d = d - product();
-      else break;
+      if (accept('+'))
+        d = d + product();
+      else if (accept('-'))
+        d = d - product();
+      else
+        break;
     }
     --depth_;
     return d;
@@ -127,8 +130,10 @@ class Parser {
   Dim product() {
     Dim d = factor();
     while (true) {
-      if (accept('*')) d = d * factor();
-      else if (accept('%')) d = Dim::mod(d, factor());
+      if (accept('*'))
+        d = d * factor();
+      else if (accept('%'))
+        d = Dim::mod(d, factor());
       else if (accept('/')) {
         expect('/');
         d = Dim::floor_div(d, factor());
@@ -194,7 +199,8 @@ class Parser {
     for (std::string_view special : {"inf", "nan"})
       if (rest.starts_with(special)) {
         pos_ = end + 3;
-        double v = special == "inf" ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+        double v =
+            special == "inf" ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
         return {is_negative ? -v : v, std::nullopt};
       }
     bool is_float = false;
@@ -277,9 +283,12 @@ class Parser {
   size_t place() {
     while (pos_ < text_.size()) {
       char c = text_[pos_];
-      if (c == '#') pos_ = std::min(text_.find('\n', pos_), text_.size());
-      else if (c == ' ' || c == '\n' || c == '\t' || c == '\r') ++pos_;
-      else break;
+      if (c == '#')
+        pos_ = std::min(text_.find('\n', pos_), text_.size());
+      else if (c == ' ' || c == '\n' || c == '\t' || c == '\r')
+        ++pos_;
+      else
+        break;
     }
     return pos_;
   }

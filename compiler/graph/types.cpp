@@ -9,8 +9,16 @@ struct Info {
   std::string_view name;
   size_t size_bytes;
 };
-constexpr std::array<Info, 10> kInfo = {{{"bool", 1}, {"u8", 1}, {"i8", 1}, {"i16", 2}, {"i32", 4},
-                                         {"i64", 8}, {"f16", 2}, {"bf16", 2}, {"f32", 4}, {"f64", 8}}};
+constexpr std::array<Info, 10> kInfo = {{{"bool", 1},
+                                         {"u8", 1},
+                                         {"i8", 1},
+                                         {"i16", 2},
+                                         {"i32", 4},
+                                         {"i64", 8},
+                                         {"f16", 2},
+                                         {"bf16", 2},
+                                         {"f32", 4},
+                                         {"f64", 8}}};
 }  // namespace
 
 std::string_view name(DType t) { return kInfo[static_cast<size_t>(t)].name; }

@@ -1,4 +1,5 @@
-// Elementwise functions of two operands of one type, comparisons, logic, select and cast. Broadcasting is a node of its own.
+// Elementwise functions of two operands of one type, comparisons, logic, select and cast. Broadcasting is a node of its
+// own.
 #include "compiler/ops/detail.h"
 
 namespace nnlc::graph {
@@ -160,9 +161,12 @@ TypeResult cast_type(Types in, const Attrs& attrs) {
 }
 void cast_reference(const Node& n, Refs in, RefTensor& out) {
   for (size_t k = 0; k < detail::size_of(out); ++k) {
-    if (holds_floats(out)) out.f[k] = number(*in[0], k);
-    else if (n.type.dtype == DType::boolean) out.i[k] = holds_floats(*in[0]) ? in[0]->f[k] != 0 : in[0]->i[k] != 0;
-    else out.i[k] = holds_floats(*in[0]) ? to_int(in[0]->f[k]) : in[0]->i[k];
+    if (holds_floats(out))
+      out.f[k] = number(*in[0], k);
+    else if (n.type.dtype == DType::boolean)
+      out.i[k] = holds_floats(*in[0]) ? in[0]->f[k] != 0 : in[0]->i[k] != 0;
+    else
+      out.i[k] = holds_floats(*in[0]) ? to_int(in[0]->f[k]) : in[0]->i[k];
   }
 }
 void cast_vjp(Vjp& v) {
@@ -171,11 +175,19 @@ void cast_vjp(Vjp& v) {
 
 }  // namespace
 
-#define NNLC_BINARY(NAME, TYPE, REFERENCE, VJP, WHY, DOC, ...)                                                       \
-  const OpDef NAME##_op{.name = #NAME, .op_class = OpClass::elementwise, .operands = {"a", "b"}, .attributes = {},   \
-                        .type = TYPE, .vjp = VJP, .no_gradient = WHY, .reference = REFERENCE, .doc = DOC,            \
+#define NNLC_BINARY(NAME, TYPE, REFERENCE, VJP, WHY, DOC, ...) \
+  const OpDef NAME##_op{.name = #NAME,                         \
+                        .op_class = OpClass::elementwise,      \
+                        .operands = {"a", "b"},                \
+                        .attributes = {},                      \
+                        .type = TYPE,                          \
+                        .vjp = VJP,                            \
+                        .no_gradient = WHY,                    \
+                        .reference = REFERENCE,                \
+                        .doc = DOC,                            \
                         .samples = {__VA_ARGS__}};
-#define NNLC_SAMPLES(LOW, HIGH) {{f64({2, 3}), f64({2, 3})}, {}, LOW, HIGH}, {{f64({}), f64({})}, {}, LOW, HIGH}
+#define NNLC_SAMPLES(LOW, HIGH) \
+  {{f64({2, 3}), f64({2, 3})}, {}, LOW, HIGH}, { {f64({}), f64({})}, {}, LOW, HIGH }
 NNLC_BINARY(add, number_type, (map<add_f, add_i>), add_vjp, {}, "a + b", NNLC_SAMPLES(-2, 2))
 NNLC_BINARY(sub, number_type, (map<sub_f, sub_i>), sub_vjp, {}, "a - b", NNLC_SAMPLES(-2, 2))
 NNLC_BINARY(mul, number_type, (map<mul_f, mul_i>), mul_vjp, {}, "a * b", NNLC_SAMPLES(-2, 2))
@@ -203,15 +215,28 @@ NNLC_BINARY(or, bool_type, (map<never_f, or_i>), nullptr, "its result is bool", 
 #undef NNLC_SAMPLES
 
 const OpDef select_op{
-    .name = "select", .op_class = OpClass::elementwise, .operands = {"mask", "a", "b"}, .attributes = {},
-    .type = select_type, .vjp = select_vjp, .no_gradient = {}, .reference = select_reference,
+    .name = "select",
+    .op_class = OpClass::elementwise,
+    .operands = {"mask", "a", "b"},
+    .attributes = {},
+    .type = select_type,
+    .vjp = select_vjp,
+    .no_gradient = {},
+    .reference = select_reference,
     .doc = "a where the mask is true, else b",
     .samples = {{{boolean({2, 5}), f64({2, 5}), f64({2, 5})}, {}}, {{boolean({}), f64({}), f64({})}, {}}}};
 const OpDef cast_op{
-    .name = "cast", .op_class = OpClass::elementwise, .operands = {"x"}, .attributes = {"dtype"}, .type = cast_type,
-    .vjp = cast_vjp, .no_gradient = {}, .reference = cast_reference,
+    .name = "cast",
+    .op_class = OpClass::elementwise,
+    .operands = {"x"},
+    .attributes = {"dtype"},
+    .type = cast_type,
+    .vjp = cast_vjp,
+    .no_gradient = {},
+    .reference = cast_reference,
     .doc = "another element type: floats round to nearest even, float to int truncates, int to int wraps",
-    .samples = {{{f64({2, 3})}, {{"dtype", DType::f64}}}, {{f64({4})}, {{"dtype", DType::i32}}, -3, 3},
+    .samples = {{{f64({2, 3})}, {{"dtype", DType::f64}}},
+                {{f64({4})}, {{"dtype", DType::i32}}, -3, 3},
                 {{i64({4})}, {{"dtype", DType::u8}}, 0, 0, -300, 300}}};
 
 }  // namespace nnlc::graph

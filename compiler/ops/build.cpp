@@ -77,7 +77,8 @@ Node* iota(Graph& g, TensorType type, int64_t axis, Span span) {
   return make(g, "iota", {}, {{"axis", axis}, {"dtype", type.dtype}, {"shape", type.shape}}, span);
 }
 Node* random(Graph& g, std::string kind, uint64_t key, Node* step, TensorType type, Span span) {
-  Attrs attrs = {{"dtype", type.dtype}, {"key", static_cast<int64_t>(key)}, {"kind", std::move(kind)}, {"shape", type.shape}};
+  Attrs attrs = {
+      {"dtype", type.dtype}, {"key", static_cast<int64_t>(key)}, {"kind", std::move(kind)}, {"shape", type.shape}};
   return make(g, "random", {step}, std::move(attrs), span);
 }
 
@@ -116,7 +117,9 @@ Node* pad(Graph& g, Node* x, Shape low, Shape high, double value, Span span) {
 Node* concat(Graph& g, std::vector<Node*> xs, int64_t axis, Span span) {
   return make(g, "concat", std::move(xs), {{"axis", axis}}, span);
 }
-Node* flip(Graph& g, Node* x, IntList axes, Span span) { return make(g, "flip", {x}, {{"axes", std::move(axes)}}, span); }
+Node* flip(Graph& g, Node* x, IntList axes, Span span) {
+  return make(g, "flip", {x}, {{"axes", std::move(axes)}}, span);
+}
 Node* window(Graph& g, Node* x, int64_t axis, int64_t size, int64_t stride, int64_t dilation, Span span) {
   return make(g, "window", {x}, {{"axis", axis}, {"dilation", dilation}, {"size", size}, {"stride", stride}}, span);
 }

@@ -1,5 +1,6 @@
-// The product of two tensors summed over shared axes, written as an einsum: each operand and the result give their axes labels.
-// Matrix products of all layouts, batched ones and, over `window`s, convolutions and their gradients are this one op.
+// The product of two tensors summed over shared axes, written as an einsum: each operand and the result give their axes
+// labels. Matrix products of all layouts, batched ones and, over `window`s, convolutions and their gradients are this
+// one op.
 #include <map>
 
 #include "compiler/ops/detail.h"
@@ -89,7 +90,8 @@ static void reference(const Node& n, Refs in, RefTensor& out) {
       uint64_t sum = 0;
       for (auto [i, j] : begins)
         for (int64_t r = 0; r < run; ++r)
-          sum += static_cast<uint64_t>(in[0]->i[p + i + r * a_step]) * static_cast<uint64_t>(in[1]->i[q + j + r * b_step]);
+          sum +=
+              static_cast<uint64_t>(in[0]->i[p + i + r * a_step]) * static_cast<uint64_t>(in[1]->i[q + j + r * b_step]);
       out.i[k] = static_cast<int64_t>(sum);
     }
   });
@@ -101,16 +103,21 @@ static void vjp(Vjp& v) {  // da = dy b and db = a dy, summed over what the othe
   if (v.wants(1)) v.grad(1, contract(v.graph(), v.in(0), v.dy(), a, out, b, v.out()->span));
 }
 
-const OpDef contract_op{
-    .name = "contract", .op_class = OpClass::contraction, .operands = {"a", "b"}, .attributes = {"a", "b", "out"},
-    .type = type, .vjp = vjp, .no_gradient = {}, .reference = reference,
-    .doc = "the product of two tensors, summed over the labels that both have and the result lacks",
-    .samples = {{{f64({2, 9}), f64({9, 4})}, {{"a", "mk"}, {"b", "kn"}, {"out", "mn"}}},
-                {{f64({2, 3}), f64({4, 3})}, {{"a", "mk"}, {"b", "nk"}, {"out", "nm"}}},
-                {{f64({2, 3, 4}), f64({2, 4, 2})}, {{"a", "bmk"}, {"b", "bkn"}, {"out", "bmn"}}},
-                {{f64({2, 3, 2}), f64({3, 2, 2})}, {{"a", "mjk"}, {"b", "jnk"}, {"out", "mn"}}},
-                {{f64({3}), f64({3})}, {{"a", "k"}, {"b", "k"}, {"out", ""}}},
-                {{f64({2}), f64({3})}, {{"a", "m"}, {"b", "n"}, {"out", "mn"}}},
-                {{i64({2, 3}), i64({3})}, {{"a", "mk"}, {"b", "k"}, {"out", "m"}}, 0, 0, -4, 4}}};
+const OpDef contract_op{.name = "contract",
+                        .op_class = OpClass::contraction,
+                        .operands = {"a", "b"},
+                        .attributes = {"a", "b", "out"},
+                        .type = type,
+                        .vjp = vjp,
+                        .no_gradient = {},
+                        .reference = reference,
+                        .doc = "the product of two tensors, summed over the labels that both have and the result lacks",
+                        .samples = {{{f64({2, 9}), f64({9, 4})}, {{"a", "mk"}, {"b", "kn"}, {"out", "mn"}}},
+                                    {{f64({2, 3}), f64({4, 3})}, {{"a", "mk"}, {"b", "nk"}, {"out", "nm"}}},
+                                    {{f64({2, 3, 4}), f64({2, 4, 2})}, {{"a", "bmk"}, {"b", "bkn"}, {"out", "bmn"}}},
+                                    {{f64({2, 3, 2}), f64({3, 2, 2})}, {{"a", "mjk"}, {"b", "jnk"}, {"out", "mn"}}},
+                                    {{f64({3}), f64({3})}, {{"a", "k"}, {"b", "k"}, {"out", ""}}},
+                                    {{f64({2}), f64({3})}, {{"a", "m"}, {"b", "n"}, {"out", "mn"}}},
+                                    {{i64({2, 3}), i64({3})}, {{"a", "mk"}, {"b", "k"}, {"out", "m"}}, 0, 0, -4, 4}}};
 
 }  // namespace nnlc::graph

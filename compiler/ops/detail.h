@@ -31,13 +31,13 @@ bool negative(const Dim& d);  ///< provably, for a constant
 // --- references
 
 inline bool holds_floats(const RefTensor& t) { return is_float(t.type.dtype); }
-inline double number(const RefTensor& t, size_t k) {
-  return holds_floats(t) ? t.f[k] : static_cast<double>(t.i[k]);
-}
+inline double number(const RefTensor& t, size_t k) { return holds_floats(t) ? t.f[k] : static_cast<double>(t.i[k]); }
 inline void set_zero(RefTensor& t, size_t k) { holds_floats(t) ? void(t.f[k] = 0) : void(t.i[k] = 0); }
 inline void copy_element(RefTensor& to, size_t k, const RefTensor& from, size_t j) {
-  if (holds_floats(to)) to.f[k] = from.f[j];
-  else to.i[k] = from.i[j];
+  if (holds_floats(to))
+    to.f[k] = from.f[j];
+  else
+    to.i[k] = from.i[j];
 }
 inline size_t size_of(const RefTensor& t) { return holds_floats(t) ? t.f.size() : t.i.size(); }
 

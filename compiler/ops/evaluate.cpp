@@ -11,8 +11,10 @@ namespace nnlc::graph {
 RefTensor make_ref(TensorType type) {
   RefTensor t;
   size_t n = static_cast<size_t>(element_count(type.shape).value());
-  if (is_float(type.dtype)) t.f.assign(n, 0);
-  else t.i.assign(n, 0);
+  if (is_float(type.dtype))
+    t.f.assign(n, 0);
+  else
+    t.i.assign(n, 0);
   t.type = std::move(type);
   return t;
 }
@@ -36,15 +38,34 @@ RefTensor load_ref(TensorType type, const void* data) {
   RefTensor t = make_ref(std::move(type));
   const auto* half = static_cast<const uint16_t*>(data);
   switch (t.type.dtype) {
-    case DType::boolean: case DType::u8: read_all<uint8_t>(t.i, data); break;
-    case DType::i8: read_all<int8_t>(t.i, data); break;
-    case DType::i16: read_all<int16_t>(t.i, data); break;
-    case DType::i32: read_all<int32_t>(t.i, data); break;
-    case DType::i64: read_all<int64_t>(t.i, data); break;
-    case DType::f16: for (size_t k = 0; k < t.f.size(); ++k) t.f[k] = nnl::f16_to_f32(half[k]); break;
-    case DType::bf16: for (size_t k = 0; k < t.f.size(); ++k) t.f[k] = nnl::bf16_to_f32(half[k]); break;
-    case DType::f32: read_all<float>(t.f, data); break;
-    case DType::f64: read_all<double>(t.f, data); break;
+    case DType::boolean:
+    case DType::u8:
+      read_all<uint8_t>(t.i, data);
+      break;
+    case DType::i8:
+      read_all<int8_t>(t.i, data);
+      break;
+    case DType::i16:
+      read_all<int16_t>(t.i, data);
+      break;
+    case DType::i32:
+      read_all<int32_t>(t.i, data);
+      break;
+    case DType::i64:
+      read_all<int64_t>(t.i, data);
+      break;
+    case DType::f16:
+      for (size_t k = 0; k < t.f.size(); ++k) t.f[k] = nnl::f16_to_f32(half[k]);
+      break;
+    case DType::bf16:
+      for (size_t k = 0; k < t.f.size(); ++k) t.f[k] = nnl::bf16_to_f32(half[k]);
+      break;
+    case DType::f32:
+      read_all<float>(t.f, data);
+      break;
+    case DType::f64:
+      read_all<double>(t.f, data);
+      break;
   }
   return t;
 }
@@ -52,15 +73,34 @@ RefTensor load_ref(TensorType type, const void* data) {
 void store_ref(const RefTensor& t, void* data) {
   auto* half = static_cast<uint16_t*>(data);
   switch (t.type.dtype) {
-    case DType::boolean: case DType::u8: write_all<uint8_t>(t.i, data); break;
-    case DType::i8: write_all<int8_t>(t.i, data); break;
-    case DType::i16: write_all<int16_t>(t.i, data); break;
-    case DType::i32: write_all<int32_t>(t.i, data); break;
-    case DType::i64: write_all<int64_t>(t.i, data); break;
-    case DType::f16: for (size_t k = 0; k < t.f.size(); ++k) half[k] = nnl::f64_to_f16(t.f[k]); break;
-    case DType::bf16: for (size_t k = 0; k < t.f.size(); ++k) half[k] = nnl::f64_to_bf16(t.f[k]); break;
-    case DType::f32: write_all<float>(t.f, data); break;
-    case DType::f64: write_all<double>(t.f, data); break;
+    case DType::boolean:
+    case DType::u8:
+      write_all<uint8_t>(t.i, data);
+      break;
+    case DType::i8:
+      write_all<int8_t>(t.i, data);
+      break;
+    case DType::i16:
+      write_all<int16_t>(t.i, data);
+      break;
+    case DType::i32:
+      write_all<int32_t>(t.i, data);
+      break;
+    case DType::i64:
+      write_all<int64_t>(t.i, data);
+      break;
+    case DType::f16:
+      for (size_t k = 0; k < t.f.size(); ++k) half[k] = nnl::f64_to_f16(t.f[k]);
+      break;
+    case DType::bf16:
+      for (size_t k = 0; k < t.f.size(); ++k) half[k] = nnl::f64_to_bf16(t.f[k]);
+      break;
+    case DType::f32:
+      write_all<float>(t.f, data);
+      break;
+    case DType::f64:
+      write_all<double>(t.f, data);
+      break;
   }
 }
 

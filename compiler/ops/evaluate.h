@@ -1,4 +1,5 @@
-// The reference evaluator: graphs run by the ops' references, in double precision, each result rounded to its element type.
+// The reference evaluator: graphs run by the ops' references, in double precision, each result rounded to its element
+// type.
 #pragma once
 #include <map>
 #include <optional>

@@ -1,5 +1,5 @@
-// Reading and adding at places that are data. An index outside its axis is clamped into it, so that none reads or writes out
-// of bounds; labels and vocabularies are checked where they are read from files.
+// Reading and adding at places that are data. An index outside its axis is clamped into it, so that none reads or
+// writes out of bounds; labels and vocabularies are checked where they are read from files.
 #include "compiler/ops/detail.h"
 
 namespace nnlc::graph {
@@ -28,8 +28,10 @@ void gather_reference(const Node& n, Refs in, RefTensor& out) {
     for (int64_t j = 0; j < n_index; ++j)
       for (int64_t r = 0; r < table.inner; ++r) {
         size_t to = static_cast<size_t>((o * n_index + j) * table.inner + r);
-        if (table.n == 0) set_zero(out, to);
-        else copy_element(out, to, *in[0], table.at(o, clamp_index(index[j], table.n), r));
+        if (table.n == 0)
+          set_zero(out, to);
+        else
+          copy_element(out, to, *in[0], table.at(o, clamp_index(index[j], table.n), r));
       }
 }
 void gather_vjp(Vjp& v) {
@@ -57,8 +59,10 @@ TypeResult scatter_add_type(Types in, const Attrs& attrs) {
   return t;
 }
 void add_element(RefTensor& to, size_t k, const RefTensor& from, size_t j) {
-  if (holds_floats(to)) to.f[k] += from.f[j];
-  else to.i[k] = static_cast<int64_t>(static_cast<uint64_t>(to.i[k]) + static_cast<uint64_t>(from.i[j]));
+  if (holds_floats(to))
+    to.f[k] += from.f[j];
+  else
+    to.i[k] = static_cast<int64_t>(static_cast<uint64_t>(to.i[k]) + static_cast<uint64_t>(from.i[j]));
 }
 void scatter_add_reference(const Node& n, Refs in, RefTensor& out) {
   AxisView table(n.type, n.int_attr("axis"));
@@ -107,7 +111,8 @@ void gather_along_reference(const Node& n, Refs in, RefTensor& out) {
 }
 void gather_along_vjp(Vjp& v) {
   if (!v.wants(0)) return;
-  v.grad(0, scatter_add_along(v.graph(), v.in(1), v.dy(), v.node().int_attr("axis"), v.in(0)->type.shape, v.out()->span));
+  v.grad(0,
+         scatter_add_along(v.graph(), v.in(1), v.dy(), v.node().int_attr("axis"), v.in(0)->type.shape, v.out()->span));
 }
 
 TypeResult scatter_add_along_type(Types in, const Attrs& attrs) {
@@ -121,7 +126,8 @@ TypeResult scatter_add_along_type(Types in, const Attrs& attrs) {
 }
 void scatter_add_along_reference(const Node& n, Refs in, RefTensor& out) {
   for (size_t k = 0; k < detail::size_of(out); ++k) set_zero(out, k);
-  for_each_place(n.type, *in[0], n.int_attr("axis"), [&](size_t place, size_t k) { add_element(out, place, *in[1], k); });
+  for_each_place(n.type, *in[0], n.int_attr("axis"),
+                 [&](size_t place, size_t k) { add_element(out, place, *in[1], k); });
 }
 void scatter_add_along_vjp(Vjp& v) {
   if (v.wants(1)) v.grad(1, gather_along(v.graph(), v.dy(), v.in(0), v.node().int_attr("axis"), v.out()->span));
@@ -137,37 +143,65 @@ void no_flow(Vjp&) {}
 
 }  // namespace
 
-const OpDef gather_op{
-    .name = "gather", .op_class = OpClass::indexing, .operands = {"table", "index"}, .attributes = {"axis"},
-    .type = gather_type, .vjp = gather_vjp, .no_gradient = {}, .reference = gather_reference,
-    .doc = "entries of a table along an axis, with the index's shape in the axis's place",
-    .samples = {{{f64({4, 3}), i64({2, 3})}, {{"axis", int64_t{0}}}, -2, 2, 0, 3},
-                {{f64({2, 4, 2}), i64({5})}, {{"axis", int64_t{1}}}, -2, 2, -1, 4},
-                {{f64({4, 3}), i64({})}, {{"axis", int64_t{0}}}, -2, 2, 0, 3}}};
+const OpDef gather_op{.name = "gather",
+                      .op_class = OpClass::indexing,
+                      .operands = {"table", "index"},
+                      .attributes = {"axis"},
+                      .type = gather_type,
+                      .vjp = gather_vjp,
+                      .no_gradient = {},
+                      .reference = gather_reference,
+                      .doc = "entries of a table along an axis, with the index's shape in the axis's place",
+                      .samples = {{{f64({4, 3}), i64({2, 3})}, {{"axis", int64_t{0}}}, -2, 2, 0, 3},
+                                  {{f64({2, 4, 2}), i64({5})}, {{"axis", int64_t{1}}}, -2, 2, -1, 4},
+                                  {{f64({4, 3}), i64({})}, {{"axis", int64_t{0}}}, -2, 2, 0, 3}}};
 const OpDef scatter_add_op{
-    .name = "scatter_add", .op_class = OpClass::indexing, .operands = {"index", "updates"}, .attributes = {"axis", "size"},
-    .type = scatter_add_type, .vjp = scatter_add_vjp, .no_gradient = {}, .reference = scatter_add_reference,
+    .name = "scatter_add",
+    .op_class = OpClass::indexing,
+    .operands = {"index", "updates"},
+    .attributes = {"axis", "size"},
+    .type = scatter_add_type,
+    .vjp = scatter_add_vjp,
+    .no_gradient = {},
+    .reference = scatter_add_reference,
     .doc = "zeros to which updates are added at indices of an axis, in order: the adjoint of gather",
     .samples = {{{i64({2, 3}), f64({2, 3, 2})}, {{"axis", int64_t{0}}, {"size", Shape{4}}}, -2, 2, 0, 3},
                 {{i64({5}), f64({2, 5, 2})}, {{"axis", int64_t{1}}, {"size", Shape{3}}}, -2, 2, -1, 3}}};
 const OpDef gather_along_op{
-    .name = "gather_along", .op_class = OpClass::indexing, .operands = {"x", "index"}, .attributes = {"axis"},
-    .type = gather_along_type, .vjp = gather_along_vjp, .no_gradient = {}, .reference = gather_along_reference,
+    .name = "gather_along",
+    .op_class = OpClass::indexing,
+    .operands = {"x", "index"},
+    .attributes = {"axis"},
+    .type = gather_along_type,
+    .vjp = gather_along_vjp,
+    .no_gradient = {},
+    .reference = gather_along_reference,
     .doc = "for each element of the index, the element of x at that index along the axis (torch.gather)",
     .samples = {{{f64({3, 4}), i64({3, 2})}, {{"axis", int64_t{1}}}, -2, 2, 0, 3},
                 {{f64({3, 4}), i64({3, 1})}, {{"axis", int64_t{1}}}, -2, 2, -1, 4},
                 {{f64({3, 4}), i64({5, 3})}, {{"axis", int64_t{0}}}, -2, 2, 0, 2}}};
 const OpDef scatter_add_along_op{
-    .name = "scatter_add_along", .op_class = OpClass::indexing, .operands = {"index", "updates"},
-    .attributes = {"axis", "shape"}, .type = scatter_add_along_type, .vjp = scatter_add_along_vjp, .no_gradient = {},
+    .name = "scatter_add_along",
+    .op_class = OpClass::indexing,
+    .operands = {"index", "updates"},
+    .attributes = {"axis", "shape"},
+    .type = scatter_add_along_type,
+    .vjp = scatter_add_along_vjp,
+    .no_gradient = {},
     .reference = scatter_add_along_reference,
     .doc = "zeros to which each update is added at its index along the axis: the adjoint of gather_along",
     .samples = {{{i64({3, 2}), f64({3, 2})}, {{"axis", int64_t{1}}, {"shape", Shape{3, 4}}}, -2, 2, 0, 3},
                 {{i64({1, 4}), f64({1, 4})}, {{"axis", int64_t{0}}, {"shape", Shape{3, 4}}}, -2, 2, -1, 3},
                 {{i64({5, 3}), f64({5, 3})}, {{"axis", int64_t{0}}, {"shape", Shape{3, 4}}}, -2, 2, 0, 2}}};
-const OpDef stop_gradient_op{
-    .name = "stop_gradient", .op_class = OpClass::control, .operands = {"x"}, .attributes = {}, .type = same_type,
-    .vjp = no_flow, .no_gradient = {}, .reference = copy_reference, .doc = "the operand, as a constant for gradients",
-    .samples = {{{i64({2, 3})}, {}, 0, 0, -4, 4}}};
+const OpDef stop_gradient_op{.name = "stop_gradient",
+                             .op_class = OpClass::control,
+                             .operands = {"x"},
+                             .attributes = {},
+                             .type = same_type,
+                             .vjp = no_flow,
+                             .no_gradient = {},
+                             .reference = copy_reference,
+                             .doc = "the operand, as a constant for gradients",
+                             .samples = {{{i64({2, 3})}, {}, 0, 0, -4, 4}}};
 
 }  // namespace nnlc::graph

@@ -1,5 +1,5 @@
-// Ops that only say where an element comes from: reshape, permute, broadcast, slices, pad, concat, flip, window. None copies by
-// itself: what reads them computes the place.
+// Ops that only say where an element comes from: reshape, permute, broadcast, slices, pad, concat, flip, window. None
+// copies by itself: what reads them computes the place.
 #include <algorithm>
 
 #include "compiler/ops/detail.h"
@@ -14,8 +14,8 @@ namespace {
 TypeResult reshape_type(Types in, const Attrs& attrs) {
   const Shape& shape = shape_of(attrs, "shape");
   if (element_count(in[0].shape) != element_count(shape))
-    return TypeResult::fail(in[0].str() + " has " + element_count(in[0].shape).str() + " elements, " + str(shape) + " " +
-                            element_count(shape).str());
+    return TypeResult::fail(in[0].str() + " has " + element_count(in[0].shape).str() + " elements, " + str(shape) +
+                            " " + element_count(shape).str());
   return TensorType{in[0].dtype, shape};
 }
 void in_order_reference(const Node&, Refs in, RefTensor& out) {
@@ -195,9 +195,12 @@ void pad_reference(const Node& n, Refs in, RefTensor& out) {
       inside &= j >= 0 && j < from[i];
       place += j * strides[i];
     }
-    if (inside) copy_element(out, k, *in[0], place);
-    else if (holds_floats(out)) out.f[k] = value;
-    else out.i[k] = to_int(value);
+    if (inside)
+      copy_element(out, k, *in[0], place);
+    else if (holds_floats(out))
+      out.f[k] = value;
+    else
+      out.i[k] = to_int(value);
   });
 }
 void pad_vjp(Vjp& v) {
@@ -244,7 +247,8 @@ void concat_vjp(Vjp& v) {
 // --- flip
 
 TypeResult flip_type(Types in, const Attrs& attrs) {
-  if (!ascending_axes(ints_of(attrs, "axes"), in[0].rank())) return TypeResult::fail("the axes don't fit " + in[0].str());
+  if (!ascending_axes(ints_of(attrs, "axes"), in[0].rank()))
+    return TypeResult::fail("the axes don't fit " + in[0].str());
   return in[0];
 }
 void flip_reference(const Node& n, Refs in, RefTensor& out) {
@@ -253,8 +257,7 @@ void flip_reference(const Node& n, Refs in, RefTensor& out) {
   for (int64_t a : n.ints_attr("axes")) reversed[a] = true;
   for_each_index(extent, [&](auto& index, size_t k) {
     int64_t from = 0;
-    for (size_t i = 0; i < index.size(); ++i)
-      from += (reversed[i] ? extent[i] - 1 - index[i] : index[i]) * strides[i];
+    for (size_t i = 0; i < index.size(); ++i) from += (reversed[i] ? extent[i] - 1 - index[i] : index[i]) * strides[i];
     copy_element(out, k, *in[0], from);
   });
 }
@@ -269,7 +272,8 @@ TypeResult window_type(Types in, const Attrs& attrs) {
   if (!valid_axis(axis, t.rank())) return TypeResult::fail(no_axis(axis, t));
   if (size < 1 || stride < 1 || dilation < 1) return TypeResult::fail("size, stride and dilation must be positive");
   Dim room = t.shape[axis] - Dim(size - 1) * Dim(dilation) - Dim(1);
-  if (negative(room)) return TypeResult::fail("the window is longer than axis " + std::to_string(axis) + " of " + t.str());
+  if (negative(room))
+    return TypeResult::fail("the window is longer than axis " + std::to_string(axis) + " of " + t.str());
   t.shape[axis] = Dim::floor_div(room, Dim(stride)) + Dim(1);
   t.shape.push_back(Dim(size));
   return t;
@@ -289,7 +293,8 @@ void window_vjp(Vjp& v) {
   Graph& g = v.graph();
   Span at = v.out()->span;
   size_t axis = static_cast<size_t>(v.node().int_attr("axis"));
-  int64_t size = v.node().int_attr("size"), stride = v.node().int_attr("stride"), dilation = v.node().int_attr("dilation");
+  int64_t size = v.node().int_attr("size"), stride = v.node().int_attr("stride"),
+          dilation = v.node().int_attr("dilation");
   const Shape& from = v.in(0)->type.shape;
   Shape one_tap = v.node().type.shape, squeezed = one_tap;
   one_tap.back() = Dim(1);
@@ -311,53 +316,108 @@ void window_vjp(Vjp& v) {
 
 }  // namespace
 
-const OpDef reshape_op{
-    .name = "reshape", .op_class = OpClass::movement, .operands = {"x"}, .attributes = {"shape"}, .type = reshape_type,
-    .vjp = reshape_vjp, .no_gradient = {}, .reference = in_order_reference,
-    .doc = "the same elements in row-major order, another shape",
-    .samples = {{{f64({2, 6})}, {{"shape", Shape{3, 4}}}}, {{f64({1, 1})}, {{"shape", Shape{}}}}}};
+const OpDef reshape_op{.name = "reshape",
+                       .op_class = OpClass::movement,
+                       .operands = {"x"},
+                       .attributes = {"shape"},
+                       .type = reshape_type,
+                       .vjp = reshape_vjp,
+                       .no_gradient = {},
+                       .reference = in_order_reference,
+                       .doc = "the same elements in row-major order, another shape",
+                       .samples = {{{f64({2, 6})}, {{"shape", Shape{3, 4}}}}, {{f64({1, 1})}, {{"shape", Shape{}}}}}};
 const OpDef permute_op{
-    .name = "permute", .op_class = OpClass::movement, .operands = {"x"}, .attributes = {"perm"}, .type = permute_type,
-    .vjp = permute_vjp, .no_gradient = {}, .reference = permute_reference, .doc = "result axis i is operand axis perm[i]",
+    .name = "permute",
+    .op_class = OpClass::movement,
+    .operands = {"x"},
+    .attributes = {"perm"},
+    .type = permute_type,
+    .vjp = permute_vjp,
+    .no_gradient = {},
+    .reference = permute_reference,
+    .doc = "result axis i is operand axis perm[i]",
     .samples = {{{f64({2, 3, 4})}, {{"perm", IntList{2, 0, 1}}}}, {{f64({2, 3})}, {{"perm", IntList{1, 0}}}}}};
-const OpDef broadcast_op{
-    .name = "broadcast", .op_class = OpClass::movement, .operands = {"x"}, .attributes = {"axes", "shape"},
-    .type = broadcast_type, .vjp = broadcast_vjp, .no_gradient = {}, .reference = broadcast_reference,
-    .doc = "operand axis i becomes result axis axes[i], expanded if its size is 1",
-    .samples = {{{f64({3})}, {{"axes", IntList{1}}, {"shape", Shape{2, 3}}}},
-                {{f64({2, 1, 3})}, {{"axes", IntList{0, 1, 3}}, {"shape", Shape{2, 4, 2, 3}}}},
-                {{f64({})}, {{"axes", IntList{}}, {"shape", Shape{2, 2}}}}}};
+const OpDef broadcast_op{.name = "broadcast",
+                         .op_class = OpClass::movement,
+                         .operands = {"x"},
+                         .attributes = {"axes", "shape"},
+                         .type = broadcast_type,
+                         .vjp = broadcast_vjp,
+                         .no_gradient = {},
+                         .reference = broadcast_reference,
+                         .doc = "operand axis i becomes result axis axes[i], expanded if its size is 1",
+                         .samples = {{{f64({3})}, {{"axes", IntList{1}}, {"shape", Shape{2, 3}}}},
+                                     {{f64({2, 1, 3})}, {{"axes", IntList{0, 1, 3}}, {"shape", Shape{2, 4, 2, 3}}}},
+                                     {{f64({})}, {{"axes", IntList{}}, {"shape", Shape{2, 2}}}}}};
 const OpDef slice_op{
-    .name = "slice", .op_class = OpClass::movement, .operands = {"x"}, .attributes = {"sizes", "starts", "strides"},
-    .type = slice_type, .vjp = slice_vjp, .no_gradient = {}, .reference = slice_reference,
+    .name = "slice",
+    .op_class = OpClass::movement,
+    .operands = {"x"},
+    .attributes = {"sizes", "starts", "strides"},
+    .type = slice_type,
+    .vjp = slice_vjp,
+    .no_gradient = {},
+    .reference = slice_reference,
     .doc = "elements starts + i * strides along each axis",
     .samples = {{{f64({4, 5})}, {{"starts", Shape{1, 2}}, {"sizes", Shape{2, 3}}, {"strides", IntList{1, 1}}}},
                 {{f64({7, 5})}, {{"starts", Shape{1, 0}}, {"sizes", Shape{3, 2}}, {"strides", IntList{2, 3}}}}}};
 const OpDef dynamic_slice_op{
-    .name = "dynamic_slice", .op_class = OpClass::movement, .operands = {"x", "start"}, .attributes = {"axis", "size"},
-    .type = dynamic_slice_type, .vjp = dynamic_slice_vjp, .no_gradient = {}, .reference = dynamic_slice_reference,
+    .name = "dynamic_slice",
+    .op_class = OpClass::movement,
+    .operands = {"x", "start"},
+    .attributes = {"axis", "size"},
+    .type = dynamic_slice_type,
+    .vjp = dynamic_slice_vjp,
+    .no_gradient = {},
+    .reference = dynamic_slice_reference,
     .doc = "`size` elements along an axis from a place known when run, clamped into range",
     .samples = {{{f64({5, 3}), i64({})}, {{"axis", int64_t{0}}, {"size", Shape{2}}}, -2, 2, 1, 4},
                 {{f64({2, 4}), i64({})}, {{"axis", int64_t{1}}, {"size", Shape{3}}}, -2, 2, -5, -5}}};
-const OpDef pad_op{
-    .name = "pad", .op_class = OpClass::movement, .operands = {"x"}, .attributes = {"high", "low", "value"},
-    .type = pad_type, .vjp = pad_vjp, .no_gradient = {}, .reference = pad_reference,
-    .doc = "a value before and behind each axis",
-    .samples = {{{f64({2, 3})}, {{"low", Shape{1, 0}}, {"high", Shape{0, 2}}, {"value", 0.5}}},
-                {{i64({3})}, {{"low", Shape{0}}, {"high", Shape{2}}, {"value", -1.0}}}}};
-const OpDef concat_op{
-    .name = "concat", .op_class = OpClass::movement, .operands = {"x..."}, .attributes = {"axis"}, .type = concat_type,
-    .vjp = concat_vjp, .no_gradient = {}, .reference = concat_reference, .doc = "operands one behind another along an axis",
-    .samples = {{{f64({2, 3}), f64({2, 1}), f64({2, 2})}, {{"axis", int64_t{1}}}}, {{f64({2})}, {{"axis", int64_t{0}}}}}};
-const OpDef flip_op{
-    .name = "flip", .op_class = OpClass::movement, .operands = {"x"}, .attributes = {"axes"}, .type = flip_type,
-    .vjp = flip_vjp, .no_gradient = {}, .reference = flip_reference, .doc = "axes read backwards",
-    .samples = {{{f64({2, 3, 2})}, {{"axes", IntList{0, 1}}}}, {{f64({4})}, {{"axes", IntList{0}}}}}};
+const OpDef pad_op{.name = "pad",
+                   .op_class = OpClass::movement,
+                   .operands = {"x"},
+                   .attributes = {"high", "low", "value"},
+                   .type = pad_type,
+                   .vjp = pad_vjp,
+                   .no_gradient = {},
+                   .reference = pad_reference,
+                   .doc = "a value before and behind each axis",
+                   .samples = {{{f64({2, 3})}, {{"low", Shape{1, 0}}, {"high", Shape{0, 2}}, {"value", 0.5}}},
+                               {{i64({3})}, {{"low", Shape{0}}, {"high", Shape{2}}, {"value", -1.0}}}}};
+const OpDef concat_op{.name = "concat",
+                      .op_class = OpClass::movement,
+                      .operands = {"x..."},
+                      .attributes = {"axis"},
+                      .type = concat_type,
+                      .vjp = concat_vjp,
+                      .no_gradient = {},
+                      .reference = concat_reference,
+                      .doc = "operands one behind another along an axis",
+                      .samples = {{{f64({2, 3}), f64({2, 1}), f64({2, 2})}, {{"axis", int64_t{1}}}},
+                                  {{f64({2})}, {{"axis", int64_t{0}}}}}};
+const OpDef flip_op{.name = "flip",
+                    .op_class = OpClass::movement,
+                    .operands = {"x"},
+                    .attributes = {"axes"},
+                    .type = flip_type,
+                    .vjp = flip_vjp,
+                    .no_gradient = {},
+                    .reference = flip_reference,
+                    .doc = "axes read backwards",
+                    .samples = {{{f64({2, 3, 2})}, {{"axes", IntList{0, 1}}}}, {{f64({4})}, {{"axes", IntList{0}}}}}};
 const OpDef window_op{
-    .name = "window", .op_class = OpClass::movement, .operands = {"x"},
-    .attributes = {"axis", "dilation", "size", "stride"}, .type = window_type, .vjp = window_vjp, .no_gradient = {},
-    .reference = window_reference, .doc = "overlapping pieces of an axis; the place within a piece becomes the last axis",
-    .samples = {{{f64({2, 7, 2})}, {{"axis", int64_t{1}}, {"dilation", int64_t{2}}, {"size", int64_t{3}}, {"stride", int64_t{1}}}},
-                {{f64({8})}, {{"axis", int64_t{0}}, {"dilation", int64_t{1}}, {"size", int64_t{3}}, {"stride", int64_t{2}}}}}};
+    .name = "window",
+    .op_class = OpClass::movement,
+    .operands = {"x"},
+    .attributes = {"axis", "dilation", "size", "stride"},
+    .type = window_type,
+    .vjp = window_vjp,
+    .no_gradient = {},
+    .reference = window_reference,
+    .doc = "overlapping pieces of an axis; the place within a piece becomes the last axis",
+    .samples = {
+        {{f64({2, 7, 2})},
+         {{"axis", int64_t{1}}, {"dilation", int64_t{2}}, {"size", int64_t{3}}, {"stride", int64_t{1}}}},
+        {{f64({8})}, {{"axis", int64_t{0}}, {"dilation", int64_t{1}}, {"size", int64_t{3}}, {"stride", int64_t{2}}}}}};
 
 }  // namespace nnlc::graph

@@ -76,9 +76,12 @@ std::vector<int64_t> strides_of(const std::vector<int64_t>& sizes) {
 AxisView::AxisView(const TensorType& t, int64_t axis) {
   for (size_t i = 0; i < t.rank(); ++i) {
     int64_t s = t.shape[i].value();
-    if (static_cast<int64_t>(i) < axis) outer *= s;
-    else if (static_cast<int64_t>(i) == axis) n = s;
-    else inner *= s;
+    if (static_cast<int64_t>(i) < axis)
+      outer *= s;
+    else if (static_cast<int64_t>(i) == axis)
+      n = s;
+    else
+      inner *= s;
   }
 }
 
@@ -91,21 +94,31 @@ int64_t to_int(double x) {
 
 double round_to(DType t, double x) {
   switch (t) {
-    case DType::f16: return nnl::f16_to_f32(nnl::f64_to_f16(x));
-    case DType::bf16: return nnl::bf16_to_f32(nnl::f64_to_bf16(x));
-    case DType::f32: return static_cast<double>(static_cast<float>(x));
-    default: return x;
+    case DType::f16:
+      return nnl::f16_to_f32(nnl::f64_to_f16(x));
+    case DType::bf16:
+      return nnl::bf16_to_f32(nnl::f64_to_bf16(x));
+    case DType::f32:
+      return static_cast<double>(static_cast<float>(x));
+    default:
+      return x;
   }
 }
 
 int64_t wrap_to(DType t, int64_t x) {
   switch (t) {
-    case DType::boolean: return x != 0;
-    case DType::u8: return static_cast<uint8_t>(x);
-    case DType::i8: return static_cast<int8_t>(x);
-    case DType::i16: return static_cast<int16_t>(x);
-    case DType::i32: return static_cast<int32_t>(x);
-    default: return x;
+    case DType::boolean:
+      return x != 0;
+    case DType::u8:
+      return static_cast<uint8_t>(x);
+    case DType::i8:
+      return static_cast<int8_t>(x);
+    case DType::i16:
+      return static_cast<int16_t>(x);
+    case DType::i32:
+      return static_cast<int32_t>(x);
+    default:
+      return x;
   }
 }
 

@@ -14,8 +14,10 @@ TypeResult reduce_type(Types in, const Attrs& attrs) {
   if (!ascending_axes(axes, in[0].rank())) return TypeResult::fail("the axes don't fit " + in[0].str());
   TensorType t{in[0].dtype, {}};
   for (size_t i = 0, a = 0; i < in[0].rank(); ++i) {
-    if (a < axes.size() && axes[a] == static_cast<int64_t>(i)) ++a;
-    else t.shape.push_back(in[0].shape[i]);
+    if (a < axes.size() && axes[a] == static_cast<int64_t>(i))
+      ++a;
+    else
+      t.shape.push_back(in[0].shape[i]);
   }
   return t;
 }
@@ -23,7 +25,8 @@ TypeResult extremum_type(Types in, const Attrs& attrs) {
   TypeResult r = reduce_type(in, attrs);
   if (r.type)
     for (int64_t a : ints_of(attrs, "axes"))
-      if (in[0].shape[a] == Dim(0)) return TypeResult::fail("axis " + std::to_string(a) + " of " + in[0].str() + " is empty");
+      if (in[0].shape[a] == Dim(0))
+        return TypeResult::fail("axis " + std::to_string(a) + " of " + in[0].str() + " is empty");
   return r;
 }
 
@@ -43,20 +46,24 @@ void fold(const Node& n, const RefTensor& x, RefTensor& out, double f0, int64_t 
   for_each_index(sizes(x.type.shape), [&](auto& index, size_t k) {
     int64_t to = 0;
     for (size_t axis = 0; axis < step.size(); ++axis) to += index[axis] * step[axis];
-    if (holds_floats(out)) out.f[to] = f(out.f[to], x.f[k]);
-    else out.i[to] = i(out.i[to], x.i[k]);
+    if (holds_floats(out))
+      out.f[to] = f(out.f[to], x.f[k]);
+    else
+      out.i[to] = i(out.i[to], x.i[k]);
   });
 }
 constexpr double kInf = std::numeric_limits<double>::infinity();
 using U = uint64_t;  // ints wrap around
 
 void sum_reference(const Node& n, Refs in, RefTensor& out) {
-  fold(n, *in[0], out, 0, 0, [](double a, double b) { return a + b; },
-       [](int64_t a, int64_t b) { return static_cast<int64_t>(U(a) + U(b)); });
+  fold(
+      n, *in[0], out, 0, 0, [](double a, double b) { return a + b; },
+      [](int64_t a, int64_t b) { return static_cast<int64_t>(U(a) + U(b)); });
 }
 void prod_reference(const Node& n, Refs in, RefTensor& out) {
-  fold(n, *in[0], out, 1, 1, [](double a, double b) { return a * b; },
-       [](int64_t a, int64_t b) { return static_cast<int64_t>(U(a) * U(b)); });
+  fold(
+      n, *in[0], out, 1, 1, [](double a, double b) { return a * b; },
+      [](int64_t a, int64_t b) { return static_cast<int64_t>(U(a) * U(b)); });
 }
 void max_reference(const Node& n, Refs in, RefTensor& out) {
   fold(n, *in[0], out, -kInf, INT64_MIN, larger, [](int64_t a, int64_t b) { return a > b ? a : b; });
@@ -71,8 +78,10 @@ Node* expand(Vjp& v, Node* reduced) {
   const IntList& removed = v.node().ints_attr("axes");
   IntList kept;
   for (size_t i = 0, a = 0; i < shape.size(); ++i) {
-    if (a < removed.size() && removed[a] == static_cast<int64_t>(i)) ++a;
-    else kept.push_back(static_cast<int64_t>(i));
+    if (a < removed.size() && removed[a] == static_cast<int64_t>(i))
+      ++a;
+    else
+      kept.push_back(static_cast<int64_t>(i));
   }
   if (removed.empty()) return reduced;
   return broadcast(v.graph(), reduced, shape, kept, v.out()->span);
@@ -87,8 +96,8 @@ void extremum_vjp(Vjp& v) {
   Node* share = div(g, v.dy(), reduce(g, "sum", ones, v.node().ints_attr("axes"), at));
   v.grad(0, select(g, is_extreme, expand(v, share), zeros(g, x), at));
 }
-/// y / x, except in groups that hold a zero: with one, only that element has a gradient, the product of the others; with
-/// more, none has. (Second derivatives in groups with two zeros are therefore 0.)
+/// y / x, except in groups that hold a zero: with one, only that element has a gradient, the product of the others;
+/// with more, none has. (Second derivatives in groups with two zeros are therefore 0.)
 void prod_vjp(Vjp& v) {
   Graph& g = v.graph();
   Span at = v.out()->span;
@@ -148,8 +157,10 @@ void cumsum_reference(const Node& n, Refs in, RefTensor& out) {
       U sum = 0;
       for (int64_t i = 0; i < v.n; ++i) {
         size_t k = v.at(o, i, r);
-        if (holds_floats(out)) out.f[k] = f += in[0]->f[k];
-        else out.i[k] = static_cast<int64_t>(sum += U(in[0]->i[k]));
+        if (holds_floats(out))
+          out.f[k] = f += in[0]->f[k];
+        else
+          out.i[k] = static_cast<int64_t>(sum += U(in[0]->i[k]));
       }
     }
 }
@@ -169,35 +180,75 @@ const std::vector<OpSample> kReduceSamples = {
 
 }  // namespace
 
-const OpDef reduce_sum_op{
-    .name = "reduce_sum", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axes"}, .type = reduce_type,
-    .vjp = sum_vjp, .no_gradient = {}, .reference = sum_reference,
-    .doc = "the sum, 0 over nothing; f16 and bf16 accumulate in f32", .samples = kReduceSamples};
-const OpDef reduce_max_op{
-    .name = "reduce_max", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axes"},
-    .type = extremum_type, .vjp = extremum_vjp, .no_gradient = {}, .reference = max_reference,
-    .doc = "the largest, NaN if there is one; equal ones share the gradient", .samples = kReduceSamples};
-const OpDef reduce_min_op{
-    .name = "reduce_min", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axes"},
-    .type = extremum_type, .vjp = extremum_vjp, .no_gradient = {}, .reference = min_reference,
-    .doc = "the smallest, NaN if there is one; equal ones share the gradient", .samples = kReduceSamples};
-const OpDef reduce_prod_op{
-    .name = "reduce_prod", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axes"}, .type = reduce_type,
-    .vjp = prod_vjp, .no_gradient = {}, .reference = prod_reference, .doc = "the product, 1 over nothing",
-    .samples = kReduceSamples};
+const OpDef reduce_sum_op{.name = "reduce_sum",
+                          .op_class = OpClass::reduction,
+                          .operands = {"x"},
+                          .attributes = {"axes"},
+                          .type = reduce_type,
+                          .vjp = sum_vjp,
+                          .no_gradient = {},
+                          .reference = sum_reference,
+                          .doc = "the sum, 0 over nothing; f16 and bf16 accumulate in f32",
+                          .samples = kReduceSamples};
+const OpDef reduce_max_op{.name = "reduce_max",
+                          .op_class = OpClass::reduction,
+                          .operands = {"x"},
+                          .attributes = {"axes"},
+                          .type = extremum_type,
+                          .vjp = extremum_vjp,
+                          .no_gradient = {},
+                          .reference = max_reference,
+                          .doc = "the largest, NaN if there is one; equal ones share the gradient",
+                          .samples = kReduceSamples};
+const OpDef reduce_min_op{.name = "reduce_min",
+                          .op_class = OpClass::reduction,
+                          .operands = {"x"},
+                          .attributes = {"axes"},
+                          .type = extremum_type,
+                          .vjp = extremum_vjp,
+                          .no_gradient = {},
+                          .reference = min_reference,
+                          .doc = "the smallest, NaN if there is one; equal ones share the gradient",
+                          .samples = kReduceSamples};
+const OpDef reduce_prod_op{.name = "reduce_prod",
+                           .op_class = OpClass::reduction,
+                           .operands = {"x"},
+                           .attributes = {"axes"},
+                           .type = reduce_type,
+                           .vjp = prod_vjp,
+                           .no_gradient = {},
+                           .reference = prod_reference,
+                           .doc = "the product, 1 over nothing",
+                           .samples = kReduceSamples};
 const OpDef argmax_op{
-    .name = "argmax", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axis"}, .type = arg_type,
-    .no_gradient = "its result is an index", .reference = arg_reference<true>,
+    .name = "argmax",
+    .op_class = OpClass::reduction,
+    .operands = {"x"},
+    .attributes = {"axis"},
+    .type = arg_type,
+    .no_gradient = "its result is an index",
+    .reference = arg_reference<true>,
     .doc = "the place of the largest along an axis: the first of equals, the first NaN",
     .samples = {{{f64({2, 3, 2})}, {{"axis", int64_t{1}}}}, {{i64({6})}, {{"axis", int64_t{0}}}, 0, 0, -2, 2}}};
 const OpDef argmin_op{
-    .name = "argmin", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axis"}, .type = arg_type,
-    .no_gradient = "its result is an index", .reference = arg_reference<false>,
+    .name = "argmin",
+    .op_class = OpClass::reduction,
+    .operands = {"x"},
+    .attributes = {"axis"},
+    .type = arg_type,
+    .no_gradient = "its result is an index",
+    .reference = arg_reference<false>,
     .doc = "the place of the smallest along an axis: the first of equals, the first NaN",
     .samples = {{{f64({2, 3, 2})}, {{"axis", int64_t{1}}}}, {{i64({6})}, {{"axis", int64_t{0}}}, 0, 0, -2, 2}}};
-const OpDef cumsum_op{
-    .name = "cumsum", .op_class = OpClass::reduction, .operands = {"x"}, .attributes = {"axis"}, .type = cumsum_type,
-    .vjp = cumsum_vjp, .no_gradient = {}, .reference = cumsum_reference, .doc = "the running sum along an axis",
-    .samples = {{{f64({2, 3, 2})}, {{"axis", int64_t{1}}}}, {{f64({4})}, {{"axis", int64_t{0}}}}}};
+const OpDef cumsum_op{.name = "cumsum",
+                      .op_class = OpClass::reduction,
+                      .operands = {"x"},
+                      .attributes = {"axis"},
+                      .type = cumsum_type,
+                      .vjp = cumsum_vjp,
+                      .no_gradient = {},
+                      .reference = cumsum_reference,
+                      .doc = "the running sum along an axis",
+                      .samples = {{{f64({2, 3, 2})}, {{"axis", int64_t{1}}}}, {{f64({4})}, {{"axis", int64_t{0}}}}}};
 
 }  // namespace nnlc::graph

@@ -53,16 +53,26 @@ static void sort_vjp(Vjp& v) {  // back to the places that the elements came fro
   v.grad(0, scatter_add_along(v.graph(), order, v.dy(), axis, v.in(0)->type.shape, at));
 }
 
-const OpDef sort_op{
-    .name = "sort", .op_class = OpClass::indexing, .operands = {"x"}, .attributes = {"axis", "descending"},
-    .type = sort_type, .vjp = sort_vjp, .no_gradient = {}, .reference = sort_reference, .doc = "sorted along an axis",
-    .samples = {{{f64({2, 5})}, {{"axis", int64_t{1}}, {"descending", false}}},
-                {{f64({5, 2})}, {{"axis", int64_t{0}}, {"descending", true}}}}};
-const OpDef argsort_op{
-    .name = "argsort", .op_class = OpClass::indexing, .operands = {"x"}, .attributes = {"axis", "descending"},
-    .type = argsort_type, .no_gradient = "its result is an index", .reference = argsort_reference,
-    .doc = "the places from which a sort takes its elements",
-    .samples = {{{f64({2, 5})}, {{"axis", int64_t{1}}, {"descending", false}}},
-                {{i64({9})}, {{"axis", int64_t{0}}, {"descending", true}}, 0, 0, 0, 3}}};
+const OpDef sort_op{.name = "sort",
+                    .op_class = OpClass::indexing,
+                    .operands = {"x"},
+                    .attributes = {"axis", "descending"},
+                    .type = sort_type,
+                    .vjp = sort_vjp,
+                    .no_gradient = {},
+                    .reference = sort_reference,
+                    .doc = "sorted along an axis",
+                    .samples = {{{f64({2, 5})}, {{"axis", int64_t{1}}, {"descending", false}}},
+                                {{f64({5, 2})}, {{"axis", int64_t{0}}, {"descending", true}}}}};
+const OpDef argsort_op{.name = "argsort",
+                       .op_class = OpClass::indexing,
+                       .operands = {"x"},
+                       .attributes = {"axis", "descending"},
+                       .type = argsort_type,
+                       .no_gradient = "its result is an index",
+                       .reference = argsort_reference,
+                       .doc = "the places from which a sort takes its elements",
+                       .samples = {{{f64({2, 5})}, {{"axis", int64_t{1}}, {"descending", false}}},
+                                   {{i64({9})}, {{"axis", int64_t{0}}, {"descending", true}}, 0, 0, 0, 3}}};
 
 }  // namespace nnlc::graph

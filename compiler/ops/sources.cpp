@@ -8,9 +8,7 @@ using namespace detail;
 
 namespace {
 
-TypeResult input_type(Types, const Attrs&) {
-  return TypeResult::fail("an input's type is given, not inferred");
-}
+TypeResult input_type(Types, const Attrs&) { return TypeResult::fail("an input's type is given, not inferred"); }
 
 TypeResult constant_type(Types, const Attrs& attrs) {
   const Shape& shape = shape_of(attrs, "shape");
@@ -22,8 +20,10 @@ TypeResult constant_type(Types, const Attrs& attrs) {
 void constant_reference(const Node& n, Refs, RefTensor& out) {
   const IntList& values = n.ints_attr("values");
   for (size_t k = 0; k < values.size(); ++k) {
-    if (holds_floats(out)) out.f[k] = constant_value(n, k);
-    else out.i[k] = values[k];
+    if (holds_floats(out))
+      out.f[k] = constant_value(n, k);
+    else
+      out.i[k] = values[k];
   }
 }
 
@@ -38,8 +38,10 @@ void iota_reference(const Node& n, Refs, RefTensor& out) {
   for (int64_t o = 0; o < v.outer; ++o)
     for (int64_t i = 0; i < v.n; ++i)
       for (int64_t r = 0; r < v.inner; ++r) {
-        if (holds_floats(out)) out.f[v.at(o, i, r)] = static_cast<double>(i);
-        else out.i[v.at(o, i, r)] = i;
+        if (holds_floats(out))
+          out.f[v.at(o, i, r)] = static_cast<double>(i);
+        else
+          out.i[v.at(o, i, r)] = i;
       }
 }
 
@@ -54,20 +56,33 @@ int64_t constant_int_value(const Node& c, size_t element) {
   return is_float(c.type.dtype) ? to_int(std::bit_cast<double>(v)) : v;
 }
 
-const OpDef input_op{
-    .name = "input", .op_class = OpClass::source, .operands = {}, .attributes = {}, .type = input_type,
-    .no_gradient = "it has no operands", .doc = "a value given when the graph is run"};
+const OpDef input_op{.name = "input",
+                     .op_class = OpClass::source,
+                     .operands = {},
+                     .attributes = {},
+                     .type = input_type,
+                     .no_gradient = "it has no operands",
+                     .doc = "a value given when the graph is run"};
 const OpDef constant_op{
-    .name = "constant", .op_class = OpClass::source, .operands = {}, .attributes = {"dtype", "shape", "values"},
-    .type = constant_type, .no_gradient = "it has no operands", .reference = constant_reference,
+    .name = "constant",
+    .op_class = OpClass::source,
+    .operands = {},
+    .attributes = {"dtype", "shape", "values"},
+    .type = constant_type,
+    .no_gradient = "it has no operands",
+    .reference = constant_reference,
     .doc = "values known when the graph is made, in row-major order",
     .samples = {{{}, {{"dtype", DType::i32}, {"shape", Shape{2, 2}}, {"values", IntList{1, -2, 3, 4}}}},
                 {{}, {{"dtype", DType::boolean}, {"shape", Shape{}}, {"values", IntList{1}}}}}};
-const OpDef iota_op{
-    .name = "iota", .op_class = OpClass::source, .operands = {}, .attributes = {"axis", "dtype", "shape"},
-    .type = iota_type, .no_gradient = "it has no operands", .reference = iota_reference,
-    .doc = "each element is its index along one axis",
-    .samples = {{{}, {{"axis", int64_t{1}}, {"dtype", DType::f32}, {"shape", Shape{2, 3, 2}}}},
-                {{}, {{"axis", int64_t{0}}, {"dtype", DType::i64}, {"shape", Shape{5}}}}}};
+const OpDef iota_op{.name = "iota",
+                    .op_class = OpClass::source,
+                    .operands = {},
+                    .attributes = {"axis", "dtype", "shape"},
+                    .type = iota_type,
+                    .no_gradient = "it has no operands",
+                    .reference = iota_reference,
+                    .doc = "each element is its index along one axis",
+                    .samples = {{{}, {{"axis", int64_t{1}}, {"dtype", DType::f32}, {"shape", Shape{2, 3, 2}}}},
+                                {{}, {{"axis", int64_t{0}}, {"dtype", DType::i64}, {"shape", Shape{5}}}}}};
 
 }  // namespace nnlc::graph

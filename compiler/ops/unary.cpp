@@ -85,9 +85,16 @@ void step_vjp(Vjp& v) { v.grad(0, zeros(v.graph(), v.in(0))); }
 
 }  // namespace
 
-#define NNLC_UNARY(NAME, TYPE, REFERENCE, VJP, DOC, LOW, HIGH)                                                         \
-  const OpDef NAME##_op{.name = #NAME, .op_class = OpClass::elementwise, .operands = {"x"}, .attributes = {},          \
-                        .type = TYPE, .vjp = VJP, .no_gradient = {}, .reference = REFERENCE, .doc = DOC,               \
+#define NNLC_UNARY(NAME, TYPE, REFERENCE, VJP, DOC, LOW, HIGH) \
+  const OpDef NAME##_op{.name = #NAME,                         \
+                        .op_class = OpClass::elementwise,      \
+                        .operands = {"x"},                     \
+                        .attributes = {},                      \
+                        .type = TYPE,                          \
+                        .vjp = VJP,                            \
+                        .no_gradient = {},                     \
+                        .reference = REFERENCE,                \
+                        .doc = DOC,                            \
                         .samples = {{{f64({2, 3})}, {}, LOW, HIGH}, {{f64({})}, {}, LOW, HIGH}}};
 NNLC_UNARY(neg, number_type, (map<neg_f, neg_i>), neg_vjp, "-x", -2, 2)
 NNLC_UNARY(abs, number_type, (map<abs_f, abs_i>), abs_vjp, "the magnitude; gradient 0 at 0", -2, 2)
@@ -106,8 +113,14 @@ NNLC_UNARY(floor, float_type, map<floor_f>, step_vjp, "rounds down; gradient 0",
 NNLC_UNARY(ceil, float_type, map<ceil_f>, step_vjp, "rounds up; gradient 0", -3, 3)
 NNLC_UNARY(round, float_type, map<round_f>, step_vjp, "rounds to nearest, half to even; gradient 0", -3, 3)
 #undef NNLC_UNARY
-const OpDef not_op{.name = "not", .op_class = OpClass::elementwise, .operands = {"x"}, .attributes = {},
-                   .type = bool_type, .no_gradient = "its result is bool", .reference = map<never_f, not_i>,
-                   .doc = "logical negation", .samples = {{{boolean({2, 3})}, {}}}};
+const OpDef not_op{.name = "not",
+                   .op_class = OpClass::elementwise,
+                   .operands = {"x"},
+                   .attributes = {},
+                   .type = bool_type,
+                   .no_gradient = "its result is bool",
+                   .reference = map<never_f, not_i>,
+                   .doc = "logical negation",
+                   .samples = {{{boolean({2, 3})}, {}}}};
 
 }  // namespace nnlc::graph

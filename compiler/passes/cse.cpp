@@ -4,8 +4,8 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "compiler/passes/passes.h"
 #include "compiler/ops/op.h"
+#include "compiler/passes/passes.h"
 
 namespace nnlc::passes {
 using namespace graph;
@@ -28,10 +28,11 @@ static size_t shallow_hash(const Node& n) {
 /// Doubles compare by bits here: 0.0 and -0.0 are different constants, and NaN is equal to itself.
 static bool same_attrs(const Attrs& a, const Attrs& b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](auto& x, auto& y) {
-    if (x.first != y.first || x.second.index() != y.second.index()) return false;
-    const double *p = std::get_if<double>(&x.second), *q = std::get_if<double>(&y.second);
-    return p ? std::signbit(*p) == std::signbit(*q) && (*p == *q || (*p != *p && *q != *q)) : x.second == y.second;
-  });
+           if (x.first != y.first || x.second.index() != y.second.index()) return false;
+           const double *p = std::get_if<double>(&x.second), *q = std::get_if<double>(&y.second);
+           return p ? std::signbit(*p) == std::signbit(*q) && (*p == *q || (*p != *p && *q != *q))
+                    : x.second == y.second;
+         });
 }
 
 bool cse(Graph& g) {
@@ -47,8 +48,10 @@ bool cse(Graph& g) {
       const Node& m = *entry.second;
       return m.op == n->op && m.operands == n->operands && m.type == n->type && same_attrs(m.attrs, n->attrs);
     });
-    if (twin != end) merged[n] = twin->second;
-    else seen.emplace(h, n);
+    if (twin != end)
+      merged[n] = twin->second;
+    else
+      seen.emplace(h, n);
   }
   if (merged.empty()) return false;
   std::erase_if(g.order(), [&](Node* n) { return merged.count(n) != 0; });

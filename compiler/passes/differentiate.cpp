@@ -1,6 +1,6 @@
-// Reverse-mode differentiation: walks from the loss to its operands, applying each op's vjp rule once, to the sum of the
-// adjoints that its users have sent.
-// Why as plain nodes: the result is an ordinary graph, so gradients of gradients need nothing more.
+// Reverse-mode differentiation: walks from the loss to its operands, applying each op's vjp rule once, to the sum of
+// the adjoints that its users have sent. Why as plain nodes: the result is an ordinary graph, so gradients of gradients
+// need nothing more.
 #include <unordered_map>
 #include <unordered_set>
 
@@ -21,9 +21,10 @@ using namespace graph;
 
 namespace {
 
-/// The nodes whose value depends on one of `wrt`. With `through_floats`, only along edges that carry a gradient: values of
-/// integer or bool type end it, and so does stop_gradient.
-std::unordered_set<const Node*> dependents(const std::vector<Node*>& order, const std::vector<Node*>& wrt, bool through_floats) {
+/// The nodes whose value depends on one of `wrt`. With `through_floats`, only along edges that carry a gradient: values
+/// of integer or bool type end it, and so does stop_gradient.
+std::unordered_set<const Node*> dependents(const std::vector<Node*>& order, const std::vector<Node*>& wrt,
+                                           bool through_floats) {
   std::unordered_set<const Node*> set(wrt.begin(), wrt.end());
   for (const Node* n : order) {
     if (through_floats && (!is_float(n->type.dtype) || n->op->name == "stop_gradient")) continue;

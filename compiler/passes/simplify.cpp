@@ -1,6 +1,6 @@
 // Algebra that costs nothing to know: identities, folding of constants, movement ops that undo one another.
-// Needs: gradients taken already (stop_gradient goes). Keeps: spans, and values up to the sign of zero and the last bit of
-// folded constants; a rule that would hide a NaN or an infinity is not here (x * 0 stays).
+// Needs: gradients taken already (stop_gradient goes). Keeps: spans, and values up to the sign of zero and the last bit
+// of folded constants; a rule that would hide a NaN or an infinity is not here (x * 0 stays).
 #include <cmath>
 
 #include "compiler/ops/evaluate.h"
@@ -67,7 +67,8 @@ Node* Rewriter::fold(Node* n) {
   RefTensor result = evaluate_node(*n, in);
   if (n->type.rank() == 0) return constant_from(g, result, {}, n->span);
   if (is_float(n->type.dtype)) return constant_array(g, result.f, n->type, n->span);
-  return make(g, "constant", {}, {{"dtype", n->type.dtype}, {"shape", n->type.shape}, {"values", IntList(result.i)}}, n->span);
+  return make(g, "constant", {}, {{"dtype", n->type.dtype}, {"shape", n->type.shape}, {"values", IntList(result.i)}},
+              n->span);
 }
 
 Node* Rewriter::algebra(Node* n) {
@@ -77,7 +78,8 @@ Node* Rewriter::algebra(Node* n) {
   if (is(n, "stop_gradient")) return in(0);
   if (is(n, "neg")) {
     if (is(in(0), "neg")) return in(0)->operands[0];
-    if (is(in(0), "sub")) return used_once(in(0)) ? binary(g, "sub", in(0)->operands[1], in(0)->operands[0], at) : nullptr;
+    if (is(in(0), "sub"))
+      return used_once(in(0)) ? binary(g, "sub", in(0)->operands[1], in(0)->operands[0], at) : nullptr;
     return nullptr;
   }
   if (is(n, "not")) return is(in(0), "not") ? in(0)->operands[0] : nullptr;
@@ -99,8 +101,7 @@ Node* Rewriter::algebra(Node* n) {
     for (size_t i : {0, 1}) {
       if (value(i) == 1.0) return in(1 - i);
       if (value(i) == -1.0) return unary(g, "neg", in(1 - i), at);
-      if (is(in(i), "neg") && is(in(1 - i), "neg"))
-        return binary(g, "mul", in(0)->operands[0], in(1)->operands[0], at);
+      if (is(in(i), "neg") && is(in(1 - i), "neg")) return binary(g, "mul", in(0)->operands[0], in(1)->operands[0], at);
     }
     return nullptr;
   }
@@ -171,8 +172,10 @@ bool Rewriter::sweep() {
     if (!r) r = sink_broadcasts(n);
     if (!r && late_) r = scatter_as_select(n);
     // A rule may give any node of the same type; what it has made stands in the order already.
-    if (r && r != n) replaced[n] = r;
-    else g.order().push_back(n);
+    if (r && r != n)
+      replaced[n] = r;
+    else
+      g.order().push_back(n);
   }
   for (Output& o : g.outputs)
     if (auto it = replaced.find(o.value); it != replaced.end()) o.value = it->second;
@@ -181,7 +184,8 @@ bool Rewriter::sweep() {
 
 bool simplify(Graph& g) {
   bool changed = dce(g);
-  constexpr int kMostSweeps = 16;  // every rule makes the graph smaller or its constants simpler; this only bounds the time
+  constexpr int kMostSweeps =
+      16;  // every rule makes the graph smaller or its constants simpler; this only bounds the time
   for (bool late : {false, true})
     for (int i = 0; i < kMostSweeps && Rewriter(g, late).sweep(); ++i) {
       changed = true;

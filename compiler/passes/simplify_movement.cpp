@@ -175,7 +175,8 @@ Node* Rewriter::sink_broadcasts(Node* n) {
   for (const Node* o : n->operands) {
     if (uniform(o)) continue;
     if (!is(o, "broadcast")) return nullptr;
-    if (like && (o->operands[0]->type.shape != like->operands[0]->type.shape || o->ints_attr("axes") != like->ints_attr("axes")))
+    if (like && (o->operands[0]->type.shape != like->operands[0]->type.shape ||
+                 o->ints_attr("axes") != like->ints_attr("axes")))
       return nullptr;
     like = o;
   }
@@ -190,8 +191,8 @@ Node* Rewriter::sink_broadcasts(Node* n) {
   return broadcast(g, r, n->type.shape, like->ints_attr("axes"), n->span);
 }
 
-/// One update for each line along the axis (the gradient of picking one class a row) is a comparison with the place: work
-/// that fuses with what stands around it, where a scatter needs a pass of its own.
+/// One update for each line along the axis (the gradient of picking one class a row) is a comparison with the place:
+/// work that fuses with what stands around it, where a scatter needs a pass of its own.
 Node* Rewriter::scatter_as_select(Node* n) {
   if (!is(n, "scatter_add_along") || !is_constant(n->type.shape)) return nullptr;
   Node *index = n->operands[0], *updates = n->operands[1];
@@ -204,7 +205,8 @@ Node* Rewriter::scatter_as_select(Node* n) {
   Span at = n->span;
   Node* clamped = binary(g, "max", index, constant_int(g, 0, index->type, at), at);
   clamped = binary(g, "min", clamped, constant_int(g, size - 1, index->type, at), at);
-  Node* here = binary(g, "eq", iota(g, {dtype, n->type.shape}, axis, at), broadcast_to(g, clamped, n->type.shape, at), at);
+  Node* here =
+      binary(g, "eq", iota(g, {dtype, n->type.shape}, axis, at), broadcast_to(g, clamped, n->type.shape, at), at);
   return select(g, here, broadcast_to(g, updates, n->type.shape, at), constant(g, 0, n->type, at), at);
 }
 

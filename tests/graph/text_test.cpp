@@ -30,14 +30,15 @@ TEST_CASE("a graph as text, and back") {
   Graph g;
   g.name = "minimize at mnist.nnl:21";
   Dim n = Dim::symbol("N");
-  Node *x = g.add_input({DType::f32, {n, Dim(2) * Dim::symbol("H") + Dim(1)}}, "x", {});
+  Node* x = g.add_input({DType::f32, {n, Dim(2) * Dim::symbol("H") + Dim(1)}}, "x", {});
   Node* step = g.add_input({DType::i64, {}}, "", {});
   Node* twin = g.add_input({DType::f32, {}}, "x", {});
   g.add_input({DType::boolean, {Dim::floor_div(n - Dim(1), 2)}}, "blocks.0.w \"q\"", {});
   Node* draw = random(g, "uniform", 0xffffffffffffffffu, step, {DType::f32, {4}});
   Node* table = constant_array(g, {0.1, -0.0, INFINITY, 1e-40}, {DType::f64, {4}});
   Node* half = pad(g, draw, {1}, {0}, 0.5);
-  g.outputs = {{binary(g, "add", twin, constant(g, 2, twin->type)), twin}, {half, nullptr}, {table, nullptr}, {x, nullptr}};
+  g.outputs = {
+      {binary(g, "add", twin, constant(g, 2, twin->type)), twin}, {half, nullptr}, {table, nullptr}, {x, nullptr}};
   std::string text = print(g);
   CHECK(text ==
         "graph @\"minimize at mnist.nnl:21\"(%x: f32[N, 2 * H + 1], %input: i64[], %x_2: f32[], "
@@ -110,8 +111,10 @@ TEST_CASE("the hash sees structure, not names or order") {
   auto make_graph = [](const std::string& name, bool swapped, double c) {
     Graph g;
     Node *x = g.add_input({DType::f32, {2}}, name, {}), *a, *b;
-    if (swapped) b = constant(g, c, x->type), a = unary(g, "exp", x);
-    else a = unary(g, "exp", x), b = constant(g, c, x->type);
+    if (swapped)
+      b = constant(g, c, x->type), a = unary(g, "exp", x);
+    else
+      a = unary(g, "exp", x), b = constant(g, c, x->type);
     g.outputs.push_back({binary(g, "mul", a, b), nullptr});
     return structural_hash(g);
   };

@@ -1,4 +1,5 @@
-// Deterministic operands for samples: floats apart from one another and from integers and zero, where functions have kinks.
+// Deterministic operands for samples: floats apart from one another and from integers and zero, where functions have
+// kinks.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,8 +26,11 @@ class Numbers {
 
 inline graph::RefTensor random_operand(const graph::TensorType& type, const graph::OpSample& s, Numbers& numbers) {
   graph::RefTensor t = graph::make_ref(type);
-  for (double& x : t.f) do x = numbers.between(s.low, s.high); while (std::fabs(x - std::nearbyint(x)) < 0.02);
-  for (int64_t& x : t.i) x = type.dtype == graph::DType::boolean ? numbers.integer(0, 1) : numbers.integer(s.int_low, s.int_high);
+  for (double& x : t.f) do
+      x = numbers.between(s.low, s.high);
+    while (std::fabs(x - std::nearbyint(x)) < 0.02);
+  for (int64_t& x : t.i)
+    x = type.dtype == graph::DType::boolean ? numbers.integer(0, 1) : numbers.integer(s.int_low, s.int_high);
   return t;
 }
 

@@ -1,4 +1,5 @@
-// Every op of the table: is it complete, does its graph verify and read back, and is its gradient that of its reference?
+// Every op of the table: is it complete, does its graph verify and read back, and is its gradient that of its
+// reference?
 #include <doctest/doctest.h>
 
 #include <set>
@@ -190,8 +191,9 @@ TEST_CASE("second derivatives agree with central differences of the first") {
       double down = evaluate(g, in)[0].f[0];
       v = was;
       double numeric = (up - down) / (2 * h);
-      CHECK_MESSAGE(std::fabs(numeric - exact.f[k]) <= 1e-6 * std::max({1.0, std::fabs(numeric), std::fabs(exact.f[k])}),
-                    std::string(op->name) << " element " << k << ": " << exact.f[k] << " against " << numeric);
+      CHECK_MESSAGE(
+          std::fabs(numeric - exact.f[k]) <= 1e-6 * std::max({1.0, std::fabs(numeric), std::fabs(exact.f[k])}),
+          std::string(op->name) << " element " << k << ": " << exact.f[k] << " against " << numeric);
     }
   }
 }

@@ -118,9 +118,11 @@ TEST_CASE("type rules refuse in words") {
   CHECK(refusal("lt", {b, b}) == "needs numbers, not bool[2, 3]");
   CHECK(refusal("reshape", {f}, {{"shape", Shape{4}}}) == "f32[2, 3] has 6 elements, [4] 4");
   CHECK(refusal("contract", {f, f}, {{"a", "mk"}, {"b", "kn"}, {"out", "mn"}}) == "sizes of k differ, 3 and 2");
-  CHECK(refusal("contract", {f, f}, {{"a", "mk"}, {"b", "mj"}, {"out", "m"}}) == "the label k stands in one operand only");
+  CHECK(refusal("contract", {f, f}, {{"a", "mk"}, {"b", "mj"}, {"out", "m"}}) ==
+        "the label k stands in one operand only");
   CHECK(refusal("slice", {f}, {{"starts", Shape{1, 0}}, {"sizes", Shape{2, 3}}, {"strides", IntList{1, 1}}}) ==
         "the slice leaves axis 0 of f32[2, 3]");
-  CHECK(refusal("window", {f}, {{"axis", int64_t{1}}, {"size", int64_t{4}}, {"stride", int64_t{1}}, {"dilation", int64_t{1}}}) ==
+  CHECK(refusal("window", {f},
+                {{"axis", int64_t{1}}, {"size", int64_t{4}}, {"stride", int64_t{1}}, {"dilation", int64_t{1}}}) ==
         "the window is longer than axis 1 of f32[2, 3]");
 }

@@ -44,7 +44,7 @@ TEST_CASE("gradients where functions have corners are PyTorch's") {
   Graph g;
   Node *x = g.add_input(kVector, "x", {}), *y = g.add_input(kVector, "y", {});
   auto total = [&](Node* n) { return reduce(g, "sum", n, {0}); };
-  std::vector<Node*> losses = {reduce(g, "max", x, {0}), reduce(g, "prod", x, {0}), total(binary(g, "max", x, y)),
+  std::vector<Node*> losses = {reduce(g, "max", x, {0}),  reduce(g, "prod", x, {0}),     total(binary(g, "max", x, y)),
                                total(unary(g, "abs", x)), total(binary(g, "pow", x, y)), total(unary(g, "floor", x))};
   Diagnostics diags;
   for (Node* loss : losses) {

@@ -22,26 +22,38 @@ Node* draw(Graph& g, const std::vector<Node*>& pool, test::Numbers& numbers) {
   static const char* const kBinary[] = {"add", "sub", "mul", "max", "min"};
   static const double kValues[] = {0, 1, -1, 2, 0.5};
   switch (numbers.integer(0, 12)) {
-    case 0: return unary(g, kUnary[numbers.integer(0, 5)], x);
-    case 1: return binary(g, kBinary[numbers.integer(0, 4)], x, constant(g, kValues[numbers.integer(0, 4)], x->type));
-    case 2: return binary(g, "pow", binary(g, "add", binary(g, "mul", x, x), constant(g, 1, x->type)),
-                          constant(g, kValues[numbers.integer(0, 4)], x->type));
+    case 0:
+      return unary(g, kUnary[numbers.integer(0, 5)], x);
+    case 1:
+      return binary(g, kBinary[numbers.integer(0, 4)], x, constant(g, kValues[numbers.integer(0, 4)], x->type));
+    case 2:
+      return binary(g, "pow", binary(g, "add", binary(g, "mul", x, x), constant(g, 1, x->type)),
+                    constant(g, kValues[numbers.integer(0, 4)], x->type));
     case 3: {
       Node* y = pick();
       return y->type == x->type ? select(g, binary(g, "lt", x, y), y, unary(g, "neg", x)) : nullptr;
     }
-    case 4: return rank == 2 ? permute(g, x, {1, 0}) : nullptr;
-    case 5: return rank >= 1 ? reduce(g, "sum", x, {numbers.integer(0, rank - 1)}) : nullptr;
-    case 6: return rank >= 1 ? reduce(g, "max", x, {numbers.integer(0, rank - 1)}) : nullptr;
-    case 7: return rank == 0 ? broadcast(g, x, {3}, {}) : rank == 1 ? broadcast(g, x, {2, x->type.shape[0]}, {1}) : nullptr;
-    case 8: return rank == 2 ? reshape(g, x, {element_count(x->type.shape)}) : rank == 1 ? reshape(g, x, {x->type.shape[0], 1}) : nullptr;
+    case 4:
+      return rank == 2 ? permute(g, x, {1, 0}) : nullptr;
+    case 5:
+      return rank >= 1 ? reduce(g, "sum", x, {numbers.integer(0, rank - 1)}) : nullptr;
+    case 6:
+      return rank >= 1 ? reduce(g, "max", x, {numbers.integer(0, rank - 1)}) : nullptr;
+    case 7:
+      return rank == 0 ? broadcast(g, x, {3}, {}) : rank == 1 ? broadcast(g, x, {2, x->type.shape[0]}, {1}) : nullptr;
+    case 8:
+      return rank == 2   ? reshape(g, x, {element_count(x->type.shape)})
+             : rank == 1 ? reshape(g, x, {x->type.shape[0], 1})
+                         : nullptr;
     case 9: {
       Node* y = pick();
       bool fits = rank == 2 && y->type.rank() == 2 && y->type.shape[0] == x->type.shape[1];
       return fits ? contract(g, x, y, "mk", "kn", "mn") : nullptr;
     }
-    case 10: return rank == 1 ? pad(g, x, {1}, {0}, 0) : nullptr;
-    case 11: return rank == 1 && x->type.shape[0].value() > 1 ? slice(g, x, {1}, {x->type.shape[0] - Dim(1)}, {1}) : nullptr;
+    case 10:
+      return rank == 1 ? pad(g, x, {1}, {0}, 0) : nullptr;
+    case 11:
+      return rank == 1 && x->type.shape[0].value() > 1 ? slice(g, x, {1}, {x->type.shape[0] - Dim(1)}, {1}) : nullptr;
     default: {
       Node* y = pick();
       return y->type == x->type ? binary(g, kBinary[numbers.integer(0, 4)], x, y) : nullptr;

@@ -22,7 +22,9 @@ class ReferenceStep : public CompiledStep {
 
 class ReferenceBackend : public Backend {
  public:
-  std::unique_ptr<CompiledStep> compile(graph::Graph g) override { return std::make_unique<ReferenceStep>(std::move(g)); }
+  std::unique_ptr<CompiledStep> compile(graph::Graph g) override {
+    return std::make_unique<ReferenceStep>(std::move(g));
+  }
   std::string describe() const override { return "reference evaluator, f64 inside"; }
 };
 
