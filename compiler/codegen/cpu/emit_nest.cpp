@@ -32,14 +32,19 @@ class NestEmitter {
       if (auto it = std::find(list->begin(), list->end(), x.vector_axis); it != list->end()) std::rotate(it, it + 1, list->end());
     choose_split();
     find_needed();
+    find_kept();
     if (split_ < 0) b.when(b.CreateICmpEQ(thread_, b.i64(0)), [&] { outer(0); });
     else outer(0);
   }
 
  private:
+  /// A costly value that several passes over a row read is kept on the stack.
+  struct Kept { int expr; size_t first; Value* memory; };
   void choose_vector();
   void choose_split();
   void find_needed();
+  void find_kept();
+  Value* kept_place(const Kept& kept);
   void outer(size_t depth);
   void row();
   void inner(const loop::Phase& p, size_t depth, Values& carried);
@@ -60,6 +65,7 @@ class NestEmitter {
   std::vector<int> needed_;                 ///< expressions that some store or reduction reaches, operands first
   std::vector<std::vector<int>> phase_needs_;  ///< the same for each phase
   std::vector<bool> after_reduction_;       ///< needs the result of a reduction
+  std::vector<Kept> kept_;
   int split_ = -1;
   Value *thread_ = nullptr, *threads_ = nullptr;
 };
@@ -155,6 +161,34 @@ void NestEmitter::find_needed() {
     phase_needs_.push_back(std::move(needed_));
   }
   needed_ = std::move(all);
+}
+
+void NestEmitter::find_kept() {
+  if (inner_.empty()) return;
+  int64_t count = 1;
+  for (int a : inner_) count *= k.axes[a].size;
+  bool lanes_are_rows = x.vector_axis >= 0 && k.axes[x.vector_axis].outer;
+  if (lanes_are_rows) count *= x.lanes;
+  for (size_t e = 0; e < k.exprs.size(); e++) {
+    Fn fn = k.exprs[e].fn;
+    bool costly = (fn >= Fn::exp && fn <= Fn::erf && fn != Fn::sqrt) || fn == Fn::pow || fn == Fn::random;
+    if (!costly || !(x.depends(int(e)) >> inner_.back() & 1) || !graph::is_float(k.exprs[e].type)) continue;
+    if (count * 8 * int64_t(kept_.size() + 1) > 96 * 1024) break;
+    int first = -1, uses = 0;
+    for (size_t p = 0; p < k.phases.size(); p++)
+      if (k.phases[p].loops && std::find(phase_needs_[p].begin(), phase_needs_[p].end(), int(e)) != phase_needs_[p].end()) {
+        if (first < 0) first = int(p);
+        uses++;
+      }
+    if (uses > 1) kept_.push_back({int(e), size_t(first), b.stack(register_type(b, k.exprs[e].type), count + x.lanes)});
+  }
+}
+
+Value* NestEmitter::kept_place(const Kept& kept) {
+  Value* at = nullptr;
+  for (int a : inner_) at = at ? b.CreateNSWAdd(b.mul(at, k.axes[a].size), x.axis[a]) : x.axis[a];
+  if (x.vector_axis >= 0 && k.axes[x.vector_axis].outer && x.varies(kept.expr)) at = b.mul(at, x.lanes);
+  return b.at(register_type(b, k.exprs[kept.expr].type), kept.memory, at);
 }
 
 /// Emits whatever is known once the open axes have values, so that it isn't computed again in the loops inside.
@@ -291,7 +325,11 @@ void NestEmitter::fold(const loop::Reduction& r, Values& carried, size_t at) {
 
 void NestEmitter::inner(const loop::Phase& p, size_t depth, Values& carried) {
   if (depth == inner_.size()) {
-    size_t at = 0;
+    size_t at = 0, phase = size_t(&p - k.phases.data());
+    for (auto& kept : kept_)
+      if (phase > kept.first && !x.values[kept.expr])
+        x.values[kept.expr] = x.varies(kept.expr) ? b.load(register_type(b, k.exprs[kept.expr].type), x.lanes, kept_place(kept))
+                                                  : b.load(register_type(b, k.exprs[kept.expr].type), kept_place(kept));
     for (int r : p.reductions) {
       fold(k.reductions[r], carried, at);
       at += k.reductions[r].kind >= ReduceKind::argmax ? 2 : 1;
@@ -300,6 +338,8 @@ void NestEmitter::inner(const loop::Phase& p, size_t depth, Values& carried) {
     std::vector<Value*> values;
     for (auto& s : p.stores) values.push_back(x.get(s.value));
     for (size_t i = 0; i < values.size(); i++) x.store(p.stores[i], values[i]);
+    for (auto& kept : kept_)
+      if (phase == kept.first && x.values[kept.expr]) b.store(x.values[kept.expr], kept_place(kept));
     return;
   }
   int a = inner_[depth];

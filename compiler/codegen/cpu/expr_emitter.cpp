@@ -184,11 +184,41 @@ static void philox(Builder& b, Value* block, Value* step, uint64_t key, Value* (
   }
 }
 
+/// Whether lanes 4 j to 4 j + 3 are the four elements of one block, for every position of the loops.
+bool ExprEmitter::whole_blocks(const Affine& a) const {
+  if (lanes % 4 || a.coefficient(vector_axis) != 1 || a.constant % 4) return false;
+  for (auto& [t, c] : a.terms)
+    if (t >= kDynamic || (t != vector_axis && c % 4)) return false;
+  return true;
+}
+
 Value* ExprEmitter::random(const Expr& e, bool varying) {
-  Value *step = get(e.args[0]), *element = offset(e.offset);
+  Value* step = get(e.args[0]);
+  Value* c[4];
+  if (varying && e.kind != loop::RandomKind::normal && !step->getType()->isVectorTy() && whole_blocks(e.offset)) {
+    // One block for four lanes; the words are then dealt out in turn.
+    int n = lanes / 4;
+    int64_t stride;
+    Value *dynamic, *first = b.CreateLShr(split_offset(e.offset, stride, dynamic), b.i64(2));
+    Value* block = b.CreateAdd(b.splat(first, n), b.iota(b.getInt64Ty(), n));
+    philox(b, block, b.splat(step, n), e.key, c);
+    Value *even, *odd, *w;
+    if (n == 1) {
+      w = llvm::PoisonValue::get(b.vector(b.getInt32Ty(), 4));
+      for (int i = 0; i < 4; i++) w = b.CreateInsertElement(w, c[i], b.i64(i));
+    } else {
+      even = b.join(c[0], c[1]), odd = b.join(c[2], c[3]);
+      llvm::SmallVector<int, 64> order;
+      for (int l = 0; l < lanes; l++) order.push_back(l % 4 * n + l / 4);
+      w = b.CreateShuffleVector(even, odd, order);
+    }
+    if (e.kind == loop::RandomKind::bits) return b.CreateZExt(w, b.vector(b.getInt64Ty(), lanes));
+    llvm::Type* f32 = b.vector(b.getFloatTy(), lanes);
+    return cast(b.CreateFMul(b.CreateSIToFP(b.CreateLShr(w, b.integer(w->getType(), 8)), f32), b.number(f32, 0x1p-24)), DType::f32, e.type);
+  }
+  Value* element = offset(e.offset);
   if (varying) step = wide(step), element = wide(element);
   llvm::Type *i64 = element->getType(), *i32 = b.same_lanes(b.getInt32Ty(), element);
-  Value* c[4];
   philox(b, b.CreateLShr(element, b.integer(i64, 2)), step, e.key, c);
   Value* word = b.CreateTrunc(b.CreateAnd(element, b.integer(i64, 3)), i32);
   Value* second = b.CreateICmpUGE(word, b.integer(i32, 2));

@@ -42,6 +42,7 @@ class ExprEmitter {
  private:
   llvm::Value* emit(const loop::Expr& e, int id);
   llvm::Value* load(const loop::Expr& e, bool varying);
+  bool whole_blocks(const loop::Affine& a) const;
   llvm::Value* random(const loop::Expr& e, bool varying);
   llvm::Value* cast(llvm::Value* v, graph::DType from, graph::DType to);
   llvm::Value* integer_op(const loop::Expr& e, llvm::Value* x, llvm::Value* y, graph::DType t);
