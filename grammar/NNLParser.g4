@@ -49,7 +49,7 @@ item
   | FN name params (ARROW type)? block # fnItem
   | name ASSIGN expr # memberItem
   ;
-layerIf: IF expr layerBody (ELSE (layerBody | layerIf))?;
+layerIf: IF expr layerBody (ELSE IF expr layerBody)* (ELSE layerBody)?;
 
 optimizerBody: LBRACE ruleLine* RBRACE;
 ruleLine: rule_ NL;
@@ -110,7 +110,7 @@ primary
   | LBRACKET (expr (FOR patterns IN expr | (COMMA expr)* COMMA?))? RBRACKET # listExpr
   | LRECORD (entry (COMMA entry)* COMMA?)? RBRACE # recordExpr
   ;
-ifExpr: IF expr block (ELSE (block | ifExpr))?;
+ifExpr: IF expr block (ELSE IF expr block)* (ELSE block)?;
 entry: (name | STRING) COLON expr;
 args: LPAREN (arg (COMMA arg)* COMMA?)? RPAREN;
 arg: name ASSIGN expr | FOR patterns IN expr block | expr;

@@ -60,8 +60,8 @@ class Builder {
     ~Nest() { --b_.depth_; }
     Builder& b_;
   };
-  void check_depth(ParserRuleContext* c) {
-    if (depth_ <= kMaxDepth) return;
+  void check_depth(ParserRuleContext* c, size_t links = 0) {
+    if (depth_ + static_cast<int>(std::min<size_t>(links, kMaxDepth)) <= kMaxDepth) return;
     if (!deep_reported_) {
       // The whole expression is the place: its start would be the innermost operand.
       Span s = span(c);
@@ -285,16 +285,18 @@ class Builder {
       if (!is_broken(line) && line->item() && !line->item()->exception) out.push_back(item(line->item()));
     return out;
   }
-  LayerItem layer_if(P::LayerIfContext* c) {
+  // Link k of an `if … else if … else` chain.
+  LayerItem layer_if(P::LayerIfContext* c, size_t k = 0) {
     Nest nest(*this);
-    check_depth(c);
+    check_depth(c, k == 0 ? c->IF().size() : 0);  // the whole chain at once: looking up a link takes time too
     LayerItem r;
     r.kind = LayerItem::Kind::if_;
     r.span = span(c);
-    r.value = head(c->expr(), "if");
-    r.then_items = items(c->layerBody(0));
-    if (c->layerBody().size() > 1) r.else_items = items(c->layerBody(1));
-    if (c->layerIf()) r.else_items.push_back(layer_if(c->layerIf()));
+    r.span.begin = span(c->IF(k)).begin;
+    r.value = head(c->expr(k), "if");
+    r.then_items = items(c->layerBody(k));
+    if (k + 1 < c->IF().size()) r.else_items.push_back(layer_if(c, k + 1));
+    else if (k + 1 < c->layerBody().size()) r.else_items = items(c->layerBody(k + 1));
     return r;
   }
   LayerItem item(P::ItemContext* c) {
@@ -651,20 +653,24 @@ class Builder {
     return std::make_unique<NoneExpr>(s);
   }
 
-  ExprPtr if_expr(P::IfExprContext* c) {
+  // Link k of an `if … else if … else` chain.
+  ExprPtr if_expr(P::IfExprContext* c, size_t k = 0) {
     Nest nest(*this);
-    check_depth(c);
-    auto r = std::make_unique<IfExpr>(span(c));
-    r->condition = head(c->expr(), "if");
-    r->then_block = block(c->block(0));
-    if (c->block().size() > 1) r->else_block = block(c->block(1));
-    if (c->ifExpr()) {
+    check_depth(c, k == 0 ? c->IF().size() : 0);
+    Span s = span(c);
+    s.begin = span(c->IF(k)).begin;
+    auto r = std::make_unique<IfExpr>(s);
+    r->condition = head(c->expr(k), "if");
+    r->then_block = block(c->block(k));
+    if (k + 1 < c->IF().size()) {
       Block b;
-      b.span = span(c->ifExpr());
+      b.span = {file_, span(c->IF(k + 1)).begin, s.end};
       auto st = std::make_unique<ExprStmt>(b.span);
-      st->value = if_expr(c->ifExpr());
+      st->value = if_expr(c, k + 1);
       b.stmts.push_back(std::move(st));
       r->else_block = std::move(b);
+    } else if (k + 1 < c->block().size()) {
+      r->else_block = block(c->block(k + 1));
     }
     return r;
   }

@@ -77,6 +77,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   Expected expected{parser->getExpectedTokens()};
   // Only where an operand or a name could begin: that operators could go on is never news.
   if (optional_index_ == index && !look_ahead && optional_.contains(static_cast<ssize_t>(P::ID))) expected.set.addAll(optional_);
+  constexpr size_t kEnough = 100;  // more than are shown
+  if (diags_.all().size() >= kEnough) return;
   if (list_.is_muted(t.begin)) {
     if (!first_muted_) first_muted_ = t.begin;
     return;
@@ -102,7 +104,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   if (t.type == P::NL && t.synthetic && next == P::RBRACE) place = {file_, list_.tokens[index + 1].begin, list_.tokens[index + 1].end};
   std::string message;
   const std::string wanted = look_ahead ? "" : expectation(expected);
-  if (look_ahead || wanted.empty()) message = fmt::format("{} can't stand here", describe(index));
+  if (look_ahead && prev == P::ELSE) message = fmt::format("expected `{{` or `if`, found {}", describe(index));
+  else if (look_ahead || wanted.empty()) message = fmt::format("{} can't stand here", describe(index));
   else if (wants_end) message = fmt::format("{} can't follow here: the statement is complete", describe(index));
   else message = fmt::format("expected {}, found {}", wanted, describe(index));
 

@@ -22,7 +22,7 @@ constexpr size_t kMaxBrackets = 150;
 class Filter {
  public:
   Filter(TokenList& list, const SourceManager& sources, uint32_t file, Diagnostics& diags)
-      : list_(list), source_(sources.file(file).text), file_(file), diags_(diags) {}
+      : list_(list), source_(sources.file(file).text), line_starts_(sources.file(file).line_starts), file_(file), diags_(diags) {}
 
   void run() {
     repair();
@@ -37,10 +37,10 @@ class Filter {
 
   // Errors of the parser on the same line would follow from this one.
   void mute_line(uint32_t at) {
-    size_t begin = source_.rfind('\n', at == 0 ? 0 : at - 1), end = source_.find('\n', at);
-    if (begin == std::string_view::npos) begin = 0;
-    if (end == std::string_view::npos) end = source_.size();
-    list_.muted.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
+    const auto next = std::upper_bound(line_starts_.begin(), line_starts_.end(), at);
+    const uint32_t end = next == line_starts_.end() ? static_cast<uint32_t>(source_.size()) : *next - 1;
+    const Muted line{*(next - 1), end};
+    if (list_.muted.empty() || list_.muted.back().begin != line.begin || list_.muted.back().end != line.end) list_.muted.push_back(line);
   }
   DiagnosticBuilder foreign(Span s, std::string message, std::string help) {
     mute_line(s.begin);
@@ -58,6 +58,7 @@ class Filter {
 
   TokenList& list_;
   std::string_view source_;
+  const std::vector<uint32_t>& line_starts_;
   uint32_t file_;
   Diagnostics& diags_;
   std::vector<size_t> match_;  // of each bracket: the index of its partner
@@ -347,7 +348,7 @@ void Filter::balance() {
   };
   // The first pair of braces whose lines are indented differently: near it the missing one is likely to be.
   std::optional<std::pair<Token, Token>> stray;
-  auto line_start = [&](uint32_t at) { return at == 0 ? size_t{0} : source_.rfind('\n', at - 1) + 1; };
+  auto line_start = [&](uint32_t at) { return size_t{*(std::upper_bound(line_starts_.begin(), line_starts_.end(), at) - 1)}; };
   auto indentation = [&](uint32_t at) { return std::min(source_.find_first_not_of(" \t", line_start(at)), source_.size()) - line_start(at); };
   auto first_on_line = [&](uint32_t at) { return line_start(at) + indentation(at) == at; };
   for (Token& t : in) {
