@@ -12,7 +12,7 @@
 //     for column panels (nr): pack the panel of B; for row tiles (mr): micro kernel, then the store callback if k is complete
 //
 // The micro kernels are functions of their own, so that the register allocator sees one k loop with its accumulators and
-// nothing else; at most four exist (inner, last rows, last columns, both). Two kinds:
+// nothing else; at most four exist (inner, last rows, last columns, both) and one that packs B meanwhile. Two kinds:
 //   outer product: a vector along j of B times a broadcast of A; operands packed, or read in place where packing doesn't pay
 //   dot product: vectors along k of both sides, for few rows or few columns when both are contiguous along k
 
