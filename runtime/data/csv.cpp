@@ -145,7 +145,8 @@ std::optional<Error> split(Table& t) {
         }
         i = at + 1;
         while (i < s.size() && s[i] == ' ') ++i;
-        if (i < s.size() && s[i] != separator && s[i] != '\n' && s[i] != '\r')
+        if (i < s.size() && s[i] == '\r' && (i + 1 == s.size() || s[i + 1] == '\n')) ++i;
+        if (i < s.size() && s[i] != separator && s[i] != '\n')
           return Error{t.path + ": row " + std::to_string(row_line) + ", column " + std::to_string(row.size() + 1) +
                            ": text follows the closing quote",
                        ""};
@@ -157,17 +158,10 @@ std::optional<Error> split(Table& t) {
         cell.text = trim(std::string_view(s).substr(from, end - from));
       }
       row.push_back(cell);
-      if (i < s.size() && s[i] == '\r') ++i;
       more = i < s.size() && s[i] == separator;
-      if (i < s.size()) {
-        if (s[i] == '\n') ++line;
-        ++i;
-      } else if (more) {
-        break;
-      }
+      if (i < s.size() && s[i] == '\n') ++line;
+      if (i < s.size()) ++i;
     }
-    // A separator as the file's very last character opens one more, empty, cell.
-    if (i == s.size() && !s.empty() && s.back() == separator) row.push_back({});
     t.rows.push_back(std::move(row));
     t.lines.push_back(row_line);
   }

@@ -105,6 +105,19 @@ TEST_CASE("headers, quotes, line ends, separators") {
   CHECK(wrong("n,k\n1,0\n", o) == "t.csv: no column besides the target holds numbers");
 }
 
+TEST_CASE("the last line may lack its end, and end in a quote or a carriage return") {
+  for (const char* text :
+       {"1,a\n2,b", "1,a\r\n2,b\r", "1,\"a\"\r\n2,\"b\"", "1,\"a\" \r\n2,\"b\"\r", "\n1,a\n\n2,b\n\n"}) {
+    auto d = table(text);
+    REQUIRE(d);
+    CHECK((*d)->size() == 2);
+    CHECK((*d)->fields()[1].class_names == std::vector<std::string>{"a", "b"});
+  }
+  auto tiny = table("1e-400,1\n2,0\n");
+  REQUIRE(tiny);
+  CHECK(x_of(**tiny) == std::vector<float>{0, 2});
+}
+
 TEST_CASE("gzipped tables") {
   auto d = table(gzipped("1,a\n2,b\n"));
   REQUIRE(d);
@@ -130,6 +143,8 @@ TEST_CASE("what is wrong with a table is said with row and column") {
   CHECK(wrong("1,0\n1,3000000000\n") == "t.csv: row 2, column 2: 3000000000 is too large for a class");
   CHECK(wrong("1,a\n1,b\n1,c\n", target("", {}, 2)) == "t.csv: column 2 holds 3 different texts, more than 2 classes");
   CHECK(wrong("1,\"a\n2,b\n") == "t.csv: row 1, column 2: a quote is opened and never closed");
+  CHECK(wrong("1,2\n3,4,") == "t.csv: row 2: has 3 columns, the first row has 2");
+  CHECK(wrong("1,\"a\"\rb\n") == "t.csv: row 1, column 2: text follows the closing quote");
   CHECK(wrong("1,\"a\"b\n") == "t.csv: row 1, column 2: text follows the closing quote");
   CHECK(wrong("1,a\n2,\xC3(\n") == "t.csv: line 2, column 3: is not UTF-8");
   CHECK(wrong(std::string("1,a\n\0,b\n", 8)) == "t.csv: line 2, column 1: holds a zero byte: it is no text file");
