@@ -2,11 +2,13 @@
 #include "compiler/codegen/cpu/gemm.h"
 
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 
 #include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "tests/codegen_cpu/support.h"
 
@@ -56,6 +58,22 @@ std::vector<T> random_values(size_t n, uint64_t seed) {
   return v;
 }
 
+// Ends where an unreadable page begins: a kernel that looks past its operand crashes.
+template <class T>
+struct Guarded {
+  size_t bytes, mapped;
+  uint8_t* base;
+  T* p;
+  explicit Guarded(const std::vector<T>& v) : bytes(v.size() * sizeof(T)), mapped((bytes + 4095) / 4096 * 4096 + 4096) {
+    base = static_cast<uint8_t*>(mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mprotect(base + mapped - 4096, 4096, PROT_NONE);
+    p = reinterpret_cast<T*>(base + mapped - 4096 - bytes);
+    std::memcpy(p, v.data(), bytes);
+  }
+  ~Guarded() { munmap(base, mapped); }
+  Guarded(const Guarded&) = delete;
+};
+
 int64_t extent(int64_t batch, int64_t batch_stride, int64_t n0, int64_t s0, int64_t n1, int64_t s1) {
   return (batch - 1) * batch_stride + (n0 - 1) * s0 + (n1 - 1) * s1 + 1;
 }
@@ -93,11 +111,16 @@ void check_against_loops(Jit& jit, GemmSpec s, const std::vector<int>& teams) {
   CAPTURE(s.b_j);
   CAPTURE(s.c_j);
   CAPTURE(s.batch);
+  Guarded<T> guarded_a(a), guarded_b(b);
   for (int threads : teams) {
     CAPTURE(threads);
     Compiled k = compile(jit, s, threads);
     std::vector<T> c = start;
-    run(k, a.data(), b.data(), c.data(), nullptr, threads);
+    {
+      Guarded<T> guarded_c(std::vector<T>(start.begin(), start.begin() + size));
+      run(k, guarded_a.p, guarded_b.p, guarded_c.p, nullptr, threads);
+      std::copy(guarded_c.p, guarded_c.p + size, c.begin());
+    }
     if (!first.empty()) {  // the same bits for every team
       CHECK(std::memcmp(first.data(), c.data(), c.size() * sizeof(T)) == 0);
       continue;
