@@ -84,7 +84,7 @@ class Builder {
       try {
         if (StmtPtr s = stmt(list[i]->stmt())) {
           s->doc = doc_above(s->span.begin);
-          if (auto* e = dyn<ExprStmt>(s.get()); e && !(is_block && i + 1 == list.size())) check_used(*e);
+          if (auto* e = dyn<ExprStmt>(s.get()); e && !(is_block && i + 1 == list.size()) && !continued_below(list, i)) check_used(*e);
           out.push_back(std::move(s));
         }
       } catch (const TreeTooDeep&) {
@@ -92,6 +92,11 @@ class Builder {
       }
     }
     return out;
+  }
+
+  // A line that begins with a minus was meant to continue the one above: that one is where it is reported.
+  static bool continued_below(const std::vector<P::LineContext*>& list, size_t i) {
+    return i + 1 < list.size() && list[i + 1]->getStart() && list[i + 1]->getStart()->getType() == P::MINUS && !is_broken(list[i + 1]);
   }
 
   // The purely syntactic part of the rule: a call may still turn out to have no effect.

@@ -138,6 +138,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "`==` compares, `=` assigns";
   } else if (t.type == P::EQ && (first == P::LET || first == P::VAR || first == P::CONFIG) && expected.contains(P::ASSIGN)) {
     help = "`let x = ...` binds a name, `==` compares";
+  } else if (t.type == P::COLON && wants_end && is_name(prev) && index >= 2 && list_.tokens[index - 2].type == P::LBRACE) {
+    help = "a block that gives a record is written `{ {a: 1} }`";
   } else if (t.type == P::COLON && expected.contains(P::RPAREN) && is_name(prev)) {
     help = fmt::format("an argument is named by `=`: `{} = ...`", prev_text);
   } else if (t.type == P::COLON && expected.contains(P::RBRACKET) && !wants_expr && wanted.find("type") == std::string::npos) {

@@ -3,7 +3,8 @@
 //   - two spaces for a block, two for what continues a statement or stands in open brackets; `} else {` on one line;
 //   - one space around operators, `=`, `->` and inside a block's braces, none inside ( ), [ ] and a record's braces;
 //   - at most one blank line between statements;
-//   - runs of layer members and of plain `let`s have their `=` aligned; comments that stood in one column stay in one.
+//   - where the author aligned the `=` of neighbouring declarations they are aligned, elsewhere one space stands before it;
+//     comments that stood in one column stay in one.
 // Formatting twice changes nothing more.
 #include <algorithm>
 #include <string>
@@ -36,13 +37,15 @@ struct Line {
   size_t indent = 0;
   std::string text, comment;
   size_t comment_column = 0;  // where it stood
-  size_t equals = 0;          // width of the text before an `=` to be aligned; 0: none
-  char align = 0;             // 'm' a member, 'l' a let
+  bool can_align = false;     // a declaration: its `=` may stand below the one above
+  size_t depth = 0;           // brackets open where it begins
+  size_t equals = 0;          // bytes of the text before the space of that `=`; 0: none
+  bool spread = false;        // the author put more than one space there
   bool blank_before = false;
   bool starts_statement = false;
 };
 
-enum class Bracket { paren, index, record, block, layer_body };
+enum class Bracket { paren, index, record, block, layer_body };  // an optimizer's body is like a layer's
 
 struct Open {
   Bracket kind;
@@ -137,6 +140,7 @@ class Formatter {
   bool is_keyword_here(size_t i) const {
     const size_t t = elements_[i].type;
     if (t == L::IN) return i > 0 && ends_operand(elements_[i - 1].type);
+    if (t == L::REQUIRE && (stack_.empty() || stack_.back().kind != Bracket::layer_body)) return false;
     if (t == L::REQUIRE || t == L::CONFIG || t == L::LAYER || t == L::PARAM || t == L::STATE || t == L::OPTIMIZER || t == L::TEST || t == L::PRECISION)
       return elements_[i].starts_statement && i + 1 < elements_.size() && elements_[i + 1].type != L::ASSIGN && elements_[i + 1].type != L::DOT;
     return false;
@@ -233,7 +237,10 @@ class Formatter {
     Line& l = lines_.back();
     if (!new_line && prev && space_between(i - 1, i)) l.text += ' ';
     if (e.starts_statement) begin_statement(i, l);
-    if (l.align && l.equals == 0 && e.type == L::ASSIGN) l.equals = width(l.text) - 1;  // without the space before it
+    if (l.can_align && l.equals == 0 && e.type == L::ASSIGN && stack_.size() == l.depth) {
+      l.equals = l.text.size() - 1;
+      l.spread = e.begin >= 2 && source_[e.begin - 1] == ' ' && source_[e.begin - 2] == ' ';
+    }
     l.text += text(e);
 
     if (is_opening(e.type)) {
@@ -246,7 +253,7 @@ class Formatter {
       o.kind = e.type == L::LPAREN ? Bracket::paren
                : e.type == L::LBRACKET ? Bracket::index
                : e.type == L::LRECORD ? Bracket::record
-               : e.type == L::LBRACE && (statement == L::LAYER || (in_layer && statement == L::IF)) ? Bracket::layer_body
+               : e.type == L::LBRACE && (statement == L::LAYER || statement == L::OPTIMIZER || (in_layer && statement == L::IF)) ? Bracket::layer_body
                                                                                                      : Bracket::block;
       stack_.push_back(o);
     } else if (is_closing(e.type) && !stack_.empty()) {
@@ -264,8 +271,9 @@ class Formatter {
       stack_.back().statement_indent = l.indent;
     }
     if (!l.text.empty() || i + 2 >= elements_.size()) return;
-    if (e.type == L::LET && is_name(elements_[i + 1].type) && elements_[i + 2].type == L::ASSIGN) l.align = 'l';
-    if (is_name(e.type) && elements_[i + 1].type == L::ASSIGN && !stack_.empty() && stack_.back().kind == Bracket::layer_body) l.align = 'm';
+    const bool member = is_name(e.type) && elements_[i + 1].type == L::ASSIGN && !stack_.empty() && stack_.back().kind == Bracket::layer_body;
+    l.can_align = member || e.type == L::LET || e.type == L::VAR || ((e.type == L::CONFIG || e.type == L::PARAM || e.type == L::STATE) && is_keyword_here(i));
+    l.depth = stack_.size();
   }
 
   // Whether line i is a whole statement.
@@ -275,25 +283,25 @@ class Formatter {
   }
 
   void align() {
-    constexpr size_t kMostPadding = 16;  // beyond that the eye no longer follows
+    constexpr size_t kMostPadding = 40;  // beyond that the eye no longer follows
+    auto fits = [&](size_t k) { return lines_[k].equals != 0 && is_whole(k); };
+    auto before = [&](size_t k) { return width(std::string_view(lines_[k].text).substr(0, lines_[k].equals)); };
     for (size_t i = 0; i < lines_.size();) {
       size_t j = i + 1;
-      if (!lines_[i].align || !is_whole(i)) {
+      if (!fits(i)) {
         i = j;
         continue;
       }
-      while (j < lines_.size() && lines_[j].align == lines_[i].align && lines_[j].indent == lines_[i].indent && !lines_[j].blank_before && is_whole(j)) ++j;
+      while (j < lines_.size() && fits(j) && lines_[j].indent == lines_[i].indent && !lines_[j].blank_before) ++j;
       size_t most = 0, least = static_cast<size_t>(-1);
+      bool spread = false;
       for (size_t k = i; k < j; ++k) {
-        most = std::max(most, lines_[k].equals);
-        least = std::min(least, lines_[k].equals);
+        most = std::max(most, before(k));
+        least = std::min(least, before(k));
+        spread |= lines_[k].spread;
       }
-      if (most - least <= kMostPadding)
-        for (size_t k = i; k < j; ++k) {
-          // The name's text ends where the `=`'s space begins; widths are in code points, so find the byte.
-          const size_t at = lines_[k].text.find(" =");
-          if (at != std::string::npos) lines_[k].text.insert(at, most - lines_[k].equals, ' ');
-        }
+      if (spread && most - least <= kMostPadding)
+        for (size_t k = i; k < j; ++k) lines_[k].text.insert(lines_[k].equals, most - before(k), ' ');
       i = j;
     }
     for (size_t i = 0; i < lines_.size();) {
