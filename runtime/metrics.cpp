@@ -22,7 +22,7 @@ namespace nnl {
 namespace {
 
 constexpr size_t kMostPoints = 2000;  // of a curve in the report: twice what a screen shows
-constexpr double kFlushEvery_s = 2;
+constexpr double kFlushEvery_s = 2, kReportEvery_s = 30;
 
 double wall_clock_s() {
   timespec t{};
@@ -113,7 +113,7 @@ data::Result<std::unique_ptr<RunLog>> RunLog::create(const std::string& runs_dir
   if (ec) return data::Error{runs_dir + ": can't be made: " + ec.message(), ""};
   std::unique_ptr<RunLog> log(new RunLog);
   log->name_ = name;
-  log->start_s_ = log->flushed_s_ = wall_clock_s();
+  log->start_s_ = log->flushed_s_ = log->reported_s_ = wall_clock_s();
   const auto seconds = static_cast<std::time_t>(log->start_s_);
   std::tm local{};
   localtime_r(&seconds, &local);
@@ -198,6 +198,10 @@ void RunLog::log(int64_t step, const std::vector<std::pair<std::string, double>>
   if (now - flushed_s_ >= kFlushEvery_s) {
     flush();
     flushed_s_ = now;
+    if (now - reported_s_ >= kReportEvery_s) {
+      write_report();
+      reported_s_ = now;
+    }
   }
 }
 
@@ -224,15 +228,23 @@ std::string RunLog::report() const {
   return html_report(name_, stamp, wall_clock_s() - start_s_, curves);
 }
 
+std::optional<data::Error> RunLog::write_report() const {
+  const std::string html = report(), path = dir_ + "/report.html", part = path + ".part";
+  std::FILE* f = std::fopen(part.c_str(), "we");
+  bool ok = f && std::fwrite(html.data(), 1, html.size(), f) == html.size();
+  if (f) ok = std::fclose(f) == 0 && ok;
+  ok = ok && std::rename(part.c_str(), path.c_str()) == 0;
+  if (ok) return std::nullopt;
+  const std::string why = std::strerror(errno);
+  std::remove(part.c_str());
+  return data::Error{path + ": can't be written: " + why, ""};
+}
+
 std::optional<data::Error> RunLog::finish() {
   if (!jsonl_ || !events_ || finished_) return std::nullopt;
   finished_ = true;
   flush();
-  const std::string html = report(), path = dir_ + "/report.html";
-  std::FILE* f = std::fopen(path.c_str(), "we");
-  bool ok = f && std::fwrite(html.data(), 1, html.size(), f) == html.size();
-  if (f) ok = std::fclose(f) == 0 && ok;
-  if (!ok) return data::Error{path + ": can't be written: " + std::strerror(errno), ""};
+  if (auto error = write_report()) return error;
   if (failed_) return data::Error{dir_ + ": the log could not be written whole", ""};
   return std::nullopt;
 }

@@ -25,7 +25,8 @@ class RunLog {
   const std::string& dir() const { return dir_; }
   /// One call of `record`. step: any count that grows; the event file and the curves show values over it.
   void log(int64_t step, const std::vector<std::pair<std::string, double>>& values);
-  /// Writes what is buffered, and report.html. Absent: all of it was written.
+  /// Writes what is buffered, and report.html (which is also renewed twice a minute while the run lasts). Absent: all
+  /// of it was written.
   std::optional<data::Error> finish();
 
  private:
@@ -44,10 +45,11 @@ class RunLog {
   Series& series(const std::string& name);
   std::string report() const;
   void flush();
+  std::optional<data::Error> write_report() const;
   std::string dir_, name_;
   std::FILE* jsonl_ = nullptr;
   std::FILE* events_ = nullptr;
-  double start_s_ = 0, flushed_s_ = 0;
+  double start_s_ = 0, flushed_s_ = 0, reported_s_ = 0;
   bool finished_ = false, failed_ = false;
   std::vector<Series> series_;
   std::map<std::string, size_t> index_;
