@@ -13,6 +13,9 @@ namespace nnlc::loop {
 
 namespace {
 
+/// Kernels with more results than this gain nothing and take long to compile.
+constexpr size_t kMostMembers = 40;
+
 bool is_elementwise(const Node* n) { return n->op->op_class == graph::OpClass::elementwise; }
 bool is_reduction(const Node* n) { return n->op->name.starts_with("reduce_") || n->op->name.starts_with("arg"); }
 bool is_library(const Node* n) {
@@ -299,6 +302,12 @@ void Lowering::find_roots() {
     if (n->op->name == "contract" || is_library(n) || is_reduction(n)) make_root(n);
     if (is_library(n))
       for (const Node* x : n->operands) make_root(dense(x));
+    // Every element of a concatenation looks at each part: those are computed before.
+    if (n->op->name == "concat" && n->operands.size() > 2)
+      for (const Node* x : n->operands) {
+        while (is_movement(x) && !roots_.count(x) && x->op->name != "pad" && x->op->name != "concat") x = x->operands[0];
+        if (!is_movement(x) && cost(x, 0) > 1) make_root(x);
+      }
     if (n->op->name == "contract")
       // What moves data is read in place; what computes is computed once.
       for (const Node* x : n->operands) {
@@ -483,8 +492,15 @@ void Lowering::read_set(const Node* n, const Root& r, Group& g, bool& ok) {
 
 bool Lowering::join(const Node* n, int gi) {
   Group& g = groups_[gi];
-  if (g.closed || g.kind == Group::Kind::library) return false;
+  if (g.members.size() >= kMostMembers || g.kind == Group::Kind::library) return false;
   Root r = roots_.at(n);
+  if (g.kind == Group::Kind::gemm) {
+    // Elementwise work on the finished tile, where rows are whole vectors of one label.
+    auto l = sort_labels(*g.members[0]);
+    int wide = 0;
+    for (char c : l.n) wide += l.size[c] > 1;
+    if (r.kind != Root::Kind::elementwise || wide != 1 || product(l.n, l) < 16) return false;
+  }
   std::vector<Axis> axes;
   if (!fits(n, g, axes, r)) return false;
   r.group = gi;
@@ -534,7 +550,6 @@ void Lowering::open_group(const Node* n) {
     const Node* base[2];
     if (r.kind == Root::Kind::contraction && gemm_strides(n, gemm, base)) {
       g.kind = Group::Kind::gemm;
-      g.closed = true;
     }
   }
   for (const Node* x : g.reads)
@@ -771,11 +786,34 @@ BuiltGroup Lowering::build_gemm(int gi) {
   const Node* base[2];
   gemm_strides(n, k.gemm, base);
   NestBuilder b(k, roots_, -1);
-  for (const Node* x : {base[0], base[1], n}) {
-    // Both sides may be one value: an argument each.
-    int64_t count = count_of(x);
-    k.args.push_back({x->type.dtype, count, x == n});
+  // Both sides may be one value: an argument each.
+  for (const Node* x : base) {
+    k.args.push_back({x->type.dtype, count_of(x), false});
     b.arguments.push_back(x);
+  }
+  if (groups_[gi].members.size() == 1 && n->type.dtype != DType::bf16) {
+    b.argument(n, true);
+  } else {
+    k.axes = groups_[gi].axes;
+    NestBuilder e(k, roots_, gi);
+    e.arguments = b.arguments;
+    Expr acc;
+    acc.fn = Fn::accumulator;
+    acc.type = n->type.dtype;
+    e.set_member(n, e.add(std::move(acc)));
+    Phase p;
+    for (const Node* m : groups_[gi].members) {
+      const Root& r = roots_.at(m);
+      int value = m == n ? 0 : e.compute(m, r.canonical, -1);
+      e.set_member(m, value);
+      if (r.stored) p.stores.push_back({e.argument(m, true), flatten(r.canonical, sizes_of(m)), value});
+    }
+    k.phases.push_back(std::move(p));
+    // The summed axes are the product's own; the last of the others is walked in vectors.
+    while (!k.axes.back().outer) k.axes.pop_back();
+    k.axes.back().outer = false;
+    merge_axes(k);
+    b.arguments = e.arguments;
   }
   k.work = 2 * k.gemm.batch * k.gemm.m * k.gemm.n * k.gemm.k;
   for (auto& o : k.gemm.outer) k.work *= o.size;

@@ -105,6 +105,8 @@ int64_t NestEmitter::lanes_for(int axis) const {
   bool light = !heavy && k.exprs.size() < 24 && wide == 4;
   // Several vectors at once where additions would wait for one another.
   if (light) lanes = natural * (k.reductions.empty() ? 2 : 4);
+  for (auto& e : k.exprs)
+    if (e.fn == Fn::random) lanes = std::max(lanes, 2 * natural);  // a block's rounds are one long chain
   while (lanes > 2 && lanes / 2 >= size) lanes /= 2;
   while (lanes > natural && size % lanes && size < 2 * lanes) lanes /= 2;
   return lanes;
@@ -412,23 +414,39 @@ static GemmSpec spec_of(const Kernel& k) {
   s.c_batch = g.c_batch, s.c_i = g.c_m, s.c_j = g.c_n;
   s.a = gemm_element(k.args[0].type), s.b = gemm_element(k.args[1].type);
   for (auto& o : g.outer) s.outer.push_back({o.size, o.a, o.b, o.c});
-  s.c = k.args[2].type == DType::f64 ? GemmElement::F64 : GemmElement::F32;
+  s.c = k.args[0].type == DType::f64 ? GemmElement::F64 : GemmElement::F32;
   return s;
 }
 
 namespace {
 
-GemmCallbacks callbacks_of(const Kernel& k, Value* c) {
+/// Stores through the kernel's expressions: axes are the rows (batch and m), then n, along which the lanes run.
+void store_piece(Builder& b, const Kernel& k, const std::vector<Value*>& args, const GemmStore& s) {
+  ExprEmitter x(b, k, args);
+  int n = int(k.axes.size()) - 1;
+  x.lanes = s.lanes;
+  if (s.lanes > 1) x.vector_axis = n, x.mask = s.mask;
+  x.axis[n] = s.j;
+  if (n == 2 && k.axes[1].size == k.gemm.m) {
+    x.axis[0] = s.batch, x.axis[1] = s.i;
+  } else {
+    Value* row = b.CreateNSWAdd(b.mul(s.batch, k.gemm.m), s.i);
+    for (int a = n - 1; a >= 0; a--) {
+      x.axis[a] = a ? b.CreateURem(row, b.i64(k.axes[a].size)) : row;
+      if (a) row = b.CreateUDiv(row, b.i64(k.axes[a].size));
+    }
+  }
+  for (size_t e = 0; e < k.exprs.size(); e++)
+    if (k.exprs[e].fn == Fn::accumulator) x.values[e] = s.value;
+  std::vector<Value*> values;
+  for (auto& st : k.phases[0].stores) values.push_back(x.get(st.value));
+  for (size_t i = 0; i < values.size(); i++) x.store(k.phases[0].stores[i], values[i]);
+}
+
+GemmCallbacks callbacks_of(const Kernel& k, const std::vector<Value*>& args) {
   GemmCallbacks out;
-  if (k.args[2].type != DType::bf16) return out;
-  out.store = [&k, c](Builder& b, const GemmStore& s) {
-    const loop::Gemm& g = k.gemm;
-    Value* at = b.CreateNSWAdd(b.CreateNSWAdd(b.mul(s.batch, g.c_batch), b.mul(s.i, g.c_m)), b.mul(s.j, g.c_n));
-    Value* place = b.at(b.getInt16Ty(), c, at);
-    Value* v = b.f32_to_bf16(s.value);
-    if (g.c_n == 1 || s.lanes == 1) b.store(v, place, s.mask);
-    else b.store_strided(v, place, b.i64(g.c_n), s.mask);
-  };
+  if (k.phases.empty()) return out;
+  out.store = [&k, args](Builder& b, const GemmStore& s) { store_piece(b, k, args, s); };
   return out;
 }
 
@@ -436,9 +454,8 @@ void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& ar
   GemmOperands o;
   o.a = b.at(memory_type(b, k.args[0].type), args[0], k.gemm.a_offset);
   o.b = b.at(memory_type(b, k.args[1].type), args[1], k.gemm.b_offset);
-  o.c = args[2];
-  GemmCallbacks callbacks = callbacks_of(k, o.c);
-  if (callbacks.store) o.c = nullptr;
+  GemmCallbacks callbacks = callbacks_of(k, args);
+  if (!callbacks.store) o.c = args[2];
   o.scratch = scratch, o.thread = thread, o.threads = threads;
   emit_gemm(b, spec_of(k), callbacks, o, planned);
 }
@@ -447,7 +464,7 @@ void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& ar
 
 int64_t scratch_bytes(const Kernel& k, const Target& target, int threads) {
   if (k.kind != Kernel::Kind::gemm) return 0;
-  return gemm_scratch_bytes(spec_of(k), callbacks_of(k, nullptr), target, threads);
+  return gemm_scratch_bytes(spec_of(k), callbacks_of(k, {}), target, threads);
 }
 
 void emit_kernel(Builder& b, const Kernel& k, const std::string& name, int threads) {

@@ -92,7 +92,7 @@ ExprEmitter::ExprEmitter(Builder& builder, const loop::Kernel& kernel, std::vect
     if (e.guard >= 0) d |= depends_[e.guard];
     if (e.fn == Fn::reduced || e.fn == Fn::accumulator)
       for (size_t a = 0; a < k.axes.size(); a++)
-        if (k.axes[a].outer) d |= uint64_t{1} << a;
+        if (k.axes[a].outer || e.fn == Fn::accumulator) d |= uint64_t{1} << a;
     depends_.push_back(d);
   }
 }
@@ -167,21 +167,23 @@ Value* ExprEmitter::load(const Expr& e, bool varying) {
   return from_memory(b, b.load_strided(element, lanes, place, b.i64(stride), on), e.type);
 }
 
-/// Philox4x32-10 for the element of each lane, all four words.
+/// Philox4x32-10 for the block of each lane, all four words. The words stay in 64-bit lanes, whose upper halves hold whatever the
+/// multiplications left: they read the lower ones only.
 static void philox(Builder& b, Value* block, Value* step, uint64_t key, Value* (&c)[4]) {
   llvm::Type *i64 = block->getType(), *i32 = b.same_lanes(b.getInt32Ty(), block);
-  auto low = [&](Value* v) { return b.CreateTrunc(v, i32); };
-  auto high = [&](Value* v) { return b.CreateTrunc(b.CreateLShr(v, b.integer(v->getType(), 32)), i32); };
-  c[0] = low(block), c[1] = high(block), c[2] = low(step), c[3] = high(step);
+  auto high = [&](Value* v) { return b.CreateLShr(v, b.integer(i64, 32)); };
+  auto low = [&](Value* v) { return b.CreateAnd(v, b.integer(i64, 0xffffffff)); };
+  c[0] = block, c[1] = high(block), c[2] = step, c[3] = high(step);
   uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
   for (int round = 0; round < 10; round++) {
-    Value* p0 = b.CreateMul(b.CreateZExt(c[0], i64), b.integer(i64, 0xD2511F53u));
-    Value* p1 = b.CreateMul(b.CreateZExt(c[2], i64), b.integer(i64, 0xCD9E8D57u));
-    Value* n0 = b.CreateXor(b.CreateXor(high(p1), c[1]), b.integer(i32, int64_t(k0)));
-    Value* n2 = b.CreateXor(b.CreateXor(high(p0), c[3]), b.integer(i32, int64_t(k1)));
-    c[0] = n0, c[1] = low(p1), c[2] = n2, c[3] = low(p0);
+    Value* p0 = b.CreateMul(low(c[0]), b.integer(i64, 0xD2511F53u));
+    Value* p1 = b.CreateMul(low(c[2]), b.integer(i64, 0xCD9E8D57u));
+    c[0] = b.CreateXor(b.CreateXor(high(p1), c[1]), b.integer(i64, int64_t(k0)));
+    c[2] = b.CreateXor(b.CreateXor(high(p0), c[3]), b.integer(i64, int64_t(k1)));
+    c[1] = p1, c[3] = p0;
     k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
   }
+  for (Value*& w : c) w = b.CreateTrunc(w, i32);
 }
 
 /// Whether lanes 4 j to 4 j + 3 are the four elements of one block, for every position of the loops.
