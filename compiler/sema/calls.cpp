@@ -108,6 +108,12 @@ Value eval_call(Evaluator& ev, const ast::CallExpr& e, const std::shared_ptr<Sco
       if (std::find(folds.begin(), folds.end(), name->name) != folds.end()) return eval_fold(ev, name->name, *f, scope, e.span);
     }
   if (auto* m = ast::dyn<ast::MemberExpr>(e.callee.get())) {
+    auto* root = ast::dyn<ast::NameExpr>(m->object.get());
+    if (root && root->name == "synthetic" && !lookup(ev, scope, root->name)) {
+      if (const Builtin* b = find_builtin("synthetic." + m->name.text)) return call_with(ev, Value(b), e, scope, std::move(first), e.span);
+      ev.error(Code::UnknownMember, m->name.span, fmt::format("there is no synthetic data set `{}`", m->name.text)).help("`synthetic.digits()`");
+      return Poison{};
+    }
     Value object = ev.eval(*m->object, scope);
     if (object.is_poison()) return object;
     if (auto member = find_member(ev, object, m->name)) return call_with(ev, *member, e, scope, std::move(first), e.span);

@@ -76,6 +76,7 @@ struct Evaluator::Impl {
   std::set<std::string> inferable;              ///< hyper-parameters that the signature being matched may determine
   std::set<const ast::LayerStmt*> instantiated;
   std::set<LayerInstance*> reported_unknown;
+  std::map<const LayerInstance*, std::vector<ArgValue>> first_calls;   ///< of roots
 
   // programs and libraries
   std::vector<std::shared_ptr<ast::Program>> asts;
@@ -84,7 +85,6 @@ struct Evaluator::Impl {
   bool seed_seen = false, precision_seen = false;
   std::map<std::string, std::shared_ptr<Scope>> imported;
   std::vector<std::string> importing;
-  std::map<const Scope*, host::Reg> dummy;
 
   StepState& state(Evaluator& ev);
 };
@@ -155,13 +155,15 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span);
 /// The instance and its path below its root, for save and load.
 std::pair<std::string, std::string> root_and_path(const LayerInstance& layer);
 
+/// forward as a graph of its own, from the signature with symbolic sizes, or from the types of the first call.
+std::optional<graph::Graph> forward_graph(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer);
+
 // ---- sema.cpp
 bool load_library(Evaluator& ev, int file);
 /// A constant as an int without symbols.
 std::optional<int64_t> static_int(const Value& v);
 Value sequence_value(std::vector<Value> items, bool is_list, Span span);
 Value runtime_value(host::Reg reg, host::Type type, Span span);
-/// Values that both branches of a run-time `if` gave, as one. nullopt: their types differ.
 uint64_t mix(uint64_t h, uint64_t v);
 uint64_t hash_text(std::string_view s);
 /// A static value as text, in print's form; nullopt: not static.
@@ -175,6 +177,5 @@ inline constexpr const char* kEnumerateMark = "(enumerate)";
 Value dataset_value(Evaluator& ev, nnl::data::DatasetPtr data, Span span);
 Value record_of_row(Evaluator& ev, const DatasetValue& d, host::Reg row, Span span);
 int dataset_index(Evaluator& ev, const nnl::data::DatasetPtr& d);
-std::vector<std::string> text_of_types();
 
 }  // namespace nnlc::sema

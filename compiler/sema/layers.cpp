@@ -729,6 +729,66 @@ Value make_sequential(Evaluator& ev, std::vector<ArgValue> args, Span span) {
 
 // ---------------------------------------------------------------- calls
 
+namespace {
+
+/// The first call's arguments, for `forward_graph` where the signature doesn't say them.
+void note_call(Evaluator& ev, const LayerInstance& layer, const std::vector<ArgValue>& args) {
+  if (!layer.path.empty() || ev.context.dry) return;
+  ev.impl->first_calls.try_emplace(&layer, args);
+}
+
+}  // namespace
+
+std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
+  if (!build_layer(ev, layer)) return std::nullopt;
+  DryRun dry(ev);
+  std::vector<ArgValue> args;
+  bool open = true;
+  if (const ast::FnStmt* forward = forward_of(*layer)) {
+    Evaluator::DimBindings dims;
+    for (auto& p : forward->params) {
+      auto v = p.type ? symbolic(ev, *p.type, dims, layer->scope, p.span) : std::nullopt;
+      if (!v && p.default_value) continue;
+      open &= v.has_value();
+      if (!v) break;
+      ArgValue a;
+      a.name = p.name.text;
+      a.value = *v;
+      a.span = p.span;
+      args.push_back(std::move(a));
+    }
+  } else {
+    open = false;
+  }
+  if (!open) {
+    args.clear();
+    auto known = ev.impl->first_calls.find(layer.get());
+    if (known == ev.impl->first_calls.end()) return std::nullopt;
+    args = known->second;
+    for (auto& a : args)
+      if (auto* t = a.value.get<TensorValue>()) {
+        TensorValue x = ev.tensor(ev.graph().add_input(t->type, a.name, a.span), a.span);
+        x.classes = t->classes;
+        x.kind = t->kind;
+        a.value = Value(x, a.span);
+      }
+  }
+  Value v = ev.call_layer(layer, std::move(args), layer->span);
+  std::function<void(const Value&)> out = [&](const Value& x) {
+    if (auto* t = x.get<TensorValue>()) ev.graph().outputs.push_back({ev.node(*t), nullptr});
+    if (auto s = x.ptr<SequenceValue>())
+      for (auto& i : s->items) out(i);
+    if (auto r = x.ptr<RecordValue>())
+      for (auto& i : r->items) out(i);
+  };
+  out(v);
+  if (v.is_poison()) return std::nullopt;
+  graph::Graph g = std::move(ev.graph());
+  ev.graph() = graph::Graph();
+  g.drop_dead();
+  return g;
+}
+
 Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span span) {
   if (!build_layer(*this, layer)) return Poison{};
   layer->used = true;
@@ -757,6 +817,7 @@ Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span
       context = saved;
       return Poison{};
     }
+    note_call(*this, *layer, args);
     x = args[0].value;
     Span at = args[0].span;
     bool first = true;
@@ -789,6 +850,7 @@ Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span
     context = saved;
     return Poison{};
   }
+  note_call(*this, *layer, args);
   context.tensor_code = true;
   context.random_path = random_path(layer->root, layer->path);
   Value v = call_function(*this, FunctionValue{forward, layer->scope, layer, nullptr}, std::move(args), span, span);
