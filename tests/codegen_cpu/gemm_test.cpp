@@ -164,6 +164,7 @@ TEST_CASE("shapes and transposes") {
           check_against_loops<float>(jit, dense(s[0], s[1], s[2], t & 1, t & 2), t == 0 ? std::vector{1, 2} : std::vector{1});
     }
     check_against_loops<float>(jit, dense(40, 50, 60, false, true, true), {1, 2, 4});
+    check_against_loops<float>(jit, dense(20, 100, 130, false, true), {1, 2});  // computed as its transpose
     check_against_loops<double>(jit, dense(37, 45, 53, true, false), {1, 2});
     check_against_loops<double>(jit, dense(37, 45, 1300, false, true), {1, 3});
   }

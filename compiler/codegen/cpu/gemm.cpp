@@ -520,7 +520,7 @@ class Generator {
         return c;
       });
     };
-    int unroll = rows * nv >= 16 ? 2 : 4;  // more only costs compile time
+    int unroll = rows * nv >= 16 ? 1 : rows * nv >= 8 ? 2 : 4;  // more only costs compile time
     Value* kc = b.arg(3);
     Value* whole = b.CreateAnd(kc, b.i64(-unroll));
     run(b.i64(0), whole, unroll);
@@ -635,6 +635,12 @@ bool prefers_swap(const GemmSpec& s, const Target& target) {
   int lanes = target.lanes(bytes_of(s.c));
   if (s.c_i == 1 && s.c_j != 1 && s.m > 1) return true;
   if (uses_dot(s, {}, lanes)) return false;
+  // Both sides contiguous along k: the one that becomes B is turned while packing, the other is read in place. With few rows
+  // that is worth C's scattered stores, unless those fall into few sets of the cache.
+  auto spreads = [&](int64_t stride) { return stride * bytes_of(s.c) % 1024 != 0; };
+  if (s.a_k == 1 && s.b_k == 1 && s.b_j != 1 && s.c_j == 1 && s.m >= lanes && s.m <= 128 && s.n >= 4 * s.m && s.k >= 128 &&
+      spreads(s.c_i) && spreads(s.b_j))
+    return true;
   // The wide side becomes B: only if that needn't be turned for it.
   return 4 * s.n <= 3 * lanes && s.m >= lanes && s.a_i == 1;
 }
