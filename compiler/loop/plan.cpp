@@ -149,7 +149,9 @@ bool Planner::in_place_is_safe(const Step& s, const Node* value, const Node* inp
     if (s.args[i] == value) out = int(i);
   }
   if (in < 0) return true;
-  if (k.kind != Kernel::Kind::nest || k.phases.empty()) return false;
+  if (k.kind == Kernel::Kind::library || k.phases.empty()) return false;
+  // The sides of a product are read again and again.
+  if (k.kind == Kernel::Kind::gemm && (in < 2 || s.args[0] == input || s.args[1] == input)) return false;
   const Store* store = nullptr;
   for (auto& st : k.phases.back().stores)
     if (st.buffer == out) store = &st;
