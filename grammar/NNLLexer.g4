@@ -91,9 +91,11 @@ NL: '\n';
 
 // Not NNL, but recognised so that the message can say what is.
 BAD_NUMBER
-  : [0-9] [\p{L}\p{Nd}_]* ('.' [0-9] [\p{L}\p{Nd}_]*)? ([eE] [+-] [\p{L}\p{Nd}_]*)?
-  | '.' [0-9] [\p{L}\p{Nd}_]*
+  : [0-9] WordPart* ('.' [0-9] WordPart*)?
+  | [0-9] [0-9_]* ('.' [0-9] [0-9_]*)? [eE] [+-] WordPart*
+  | '.' [0-9] WordPart*
   ;
+fragment WordPart: [\p{L}\p{Nd}_];
 BAD_STRING: '"' ('\\' ~[\n] | ~["\\\n])* '\\'?;
 SINGLE_QUOTED: '\'' ~['\n]* '\'';
 SEMICOLON: ';';

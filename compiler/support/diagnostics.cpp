@@ -15,7 +15,8 @@ const std::vector<CodeInfo>& all_codes() {
 #include "compiler/support/codes.def"
 #undef NNLC_CODE
     };
-    std::stable_sort(list.begin(), list.end(), [](const CodeInfo& a, const CodeInfo& b) { return a.number < b.number; });
+    std::stable_sort(list.begin(), list.end(),
+                     [](const CodeInfo& a, const CodeInfo& b) { return a.number < b.number; });
     return list;
   }();
   return codes;
@@ -23,8 +24,8 @@ const std::vector<CodeInfo>& all_codes() {
 
 const CodeInfo* find_code(uint16_t number) {
   const auto& codes = all_codes();
-  const auto it = std::lower_bound(codes.begin(), codes.end(), number,
-                                   [](const CodeInfo& c, uint16_t n) { return c.number < n; });
+  const auto it =
+      std::lower_bound(codes.begin(), codes.end(), number, [](const CodeInfo& c, uint16_t n) { return c.number < n; });
   return it != codes.end() && it->number == number ? &*it : nullptr;
 }
 

@@ -9,12 +9,18 @@ using Json = nlohmann::ordered_json;
 
 static const char* severity_name(Severity s) {
   switch (s) {
-    case Severity::error: return "error";
-    case Severity::unsupported: return "unsupported";
-    case Severity::data: return "data";
-    case Severity::internal: return "internal";
-    case Severity::warning: return "warning";
-    case Severity::note: return "note";
+    case Severity::error:
+      return "error";
+    case Severity::unsupported:
+      return "unsupported";
+    case Severity::data:
+      return "data";
+    case Severity::internal:
+      return "internal";
+    case Severity::warning:
+      return "warning";
+    case Severity::note:
+      return "note";
   }
   return "error";
 }

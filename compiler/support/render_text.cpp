@@ -23,7 +23,9 @@ namespace {
 
 struct Colors {
   bool on;
-  std::string paint(const char* code, std::string text) const { return on ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : text; }
+  std::string paint(const char* code, std::string text) const {
+    return on ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : text;
+  }
 };
 constexpr const char* kBold = "1";
 constexpr const char* kFrame = "1;34";
@@ -34,11 +36,16 @@ const char* severity_color(Severity s) {
 const char* severity_word(Severity s) {
   switch (s) {
     case Severity::error:
-    case Severity::data: return "error";
-    case Severity::unsupported: return "unsupported";
-    case Severity::internal: return "internal error";
-    case Severity::warning: return "warning";
-    case Severity::note: return "note";
+    case Severity::data:
+      return "error";
+    case Severity::unsupported:
+      return "unsupported";
+    case Severity::internal:
+      return "internal error";
+    case Severity::warning:
+      return "warning";
+    case Severity::note:
+      return "note";
   }
   return "error";
 }
@@ -111,15 +118,18 @@ std::vector<Row> annotate(std::vector<Mark> marks) {
   std::vector<Row> rows(1);
   for (int pass = 0; pass < 2; ++pass)  // the primary mark is drawn over the others
     for (const Mark& m : marks)
-      if (m.primary == (pass == 1)) rows[0].put(m.begin, std::string(m.end - m.begin, m.primary ? '^' : '-'), m.primary);
+      if (m.primary == (pass == 1))
+        rows[0].put(m.begin, std::string(m.end - m.begin, m.primary ? '^' : '-'), m.primary);
   std::vector<const Mark*> hanging;
   for (const Mark& m : marks)
     if (!m.text.empty()) hanging.push_back(&m);
   const uint32_t last_end = static_cast<uint32_t>(rows[0].text.size());
   if (!hanging.empty()) {
-    // Beside the marks only if nothing else begins at or after it: the label of another mark must not be mistaken for it.
+    // Beside the marks only if nothing else begins at or after it: the label of another mark must not be mistaken for
+    // it.
     const Mark* last = hanging.back();
-    const bool others_right = std::any_of(marks.begin(), marks.end(), [&](const Mark& m) { return &m != last && m.end >= last->end; });
+    const bool others_right =
+        std::any_of(marks.begin(), marks.end(), [&](const Mark& m) { return &m != last && m.end >= last->end; });
     if (!others_right) {
       rows[0].put(last_end + 1, last->text, last->primary);
       hanging.pop_back();
@@ -142,8 +152,9 @@ std::vector<Row> annotate(std::vector<Mark> marks) {
 std::string render_text(const Diagnostic& d, const SourceManager& sources, bool color) {
   const Colors colors{color};
   const char* main_color = severity_color(d.severity);
-  std::string out = colors.paint(main_color, fmt::format("{}[N{:04}]", severity_word(d.severity), static_cast<unsigned>(d.code))) +
-                    colors.paint(kBold, ": " + d.message) + "\n";
+  std::string out =
+      colors.paint(main_color, fmt::format("{}[N{:04}]", severity_word(d.severity), static_cast<unsigned>(d.code))) +
+      colors.paint(kBold, ": " + d.message) + "\n";
 
   // Marks by file and line; the primary file comes first, the others in the order of their labels.
   std::vector<uint32_t> files;
@@ -181,7 +192,8 @@ std::string render_text(const Diagnostic& d, const SourceManager& sources, bool 
 
   for (size_t i = 0; i < files.size(); ++i) {
     const uint32_t file = files[i];
-    out += std::string(width + 1, ' ') + colors.paint(kFrame, i == 0 ? "-->" : ":::") + " " + sources.describe(first_place[file]) + "\n";
+    out += std::string(width + 1, ' ') + colors.paint(kFrame, i == 0 ? "-->" : ":::") + " " +
+           sources.describe(first_place[file]) + "\n";
     out += margin + bar + "\n";
     for (const auto& [number, line_marks] : marks[file]) {
       const ShownLine& line = lines[file][number];

@@ -24,7 +24,8 @@ inline CodePoint code_point_at(std::string_view text, size_t offset) {
     if ((byte(i) & 0xC0) != 0x80) return bad;
     c = (c << 6) | (byte(i) & 0x3F);
   }
-  if ((size == 3 && c < 0x800) || (size == 4 && (c < 0x10000 || c > 0x10FFFF)) || (c >= 0xD800 && c < 0xE000)) return bad;
+  if ((size == 3 && c < 0x800) || (size == 4 && (c < 0x10000 || c > 0x10FFFF)) || (c >= 0xD800 && c < 0xE000))
+    return bad;
   return {c, size, true};
 }
 

@@ -46,7 +46,9 @@ class Builder {
     return {file_, static_cast<uint32_t>(t->getStartIndex()), static_cast<uint32_t>(t->getStopIndex() + 1)};
   }
   Span span(antlr4::tree::TerminalNode* t) const { return span(t->getSymbol()); }
-  Span span(ParserRuleContext* c) const { return c->getStop() ? join(span(c->getStart()), span(c->getStop())) : span(c->getStart()); }
+  Span span(ParserRuleContext* c) const {
+    return c->getStop() ? join(span(c->getStart()), span(c->getStop())) : span(c->getStart());
+  }
   std::string text(Span s) const { return std::string(source_.substr(s.begin, s.end - s.begin)); }
   const Token& token(antlr4::tree::TerminalNode* t) const { return list_.tokens[t->getSymbol()->getTokenIndex()]; }
 
@@ -65,7 +67,9 @@ class Builder {
     if (!deep_reported_) {
       // The whole expression is the place: its start would be the innermost operand.
       Span s = span(c);
-      diags_.error(Code::NestedTooDeeply, {file_, s.begin, s.begin + 1}, fmt::format("this nests more than {} levels deep", kMaxDepth))
+      diags_
+          .error(Code::NestedTooDeeply, {file_, s.begin, s.begin + 1},
+                 fmt::format("this nests more than {} levels deep", kMaxDepth))
           .help("split it with `let`, or move a part to a `fn`");
     }
     deep_reported_ = true;
@@ -84,7 +88,8 @@ class Builder {
       try {
         if (StmtPtr s = stmt(list[i]->stmt())) {
           s->doc = doc_above(s->span.begin);
-          if (auto* e = dyn<ExprStmt>(s.get()); e && !(is_block && i + 1 == list.size()) && !continued_below(list, i)) check_used(*e);
+          if (auto* e = dyn<ExprStmt>(s.get()); e && !(is_block && i + 1 == list.size()) && !continued_below(list, i))
+            check_used(*e);
           out.push_back(std::move(s));
         }
       } catch (const TreeTooDeep&) {
@@ -96,7 +101,8 @@ class Builder {
 
   // A line that begins with a minus was meant to continue the one above: that one is where it is reported.
   static bool continued_below(const std::vector<P::LineContext*>& list, size_t i) {
-    return i + 1 < list.size() && list[i + 1]->getStart() && list[i + 1]->getStart()->getType() == P::MINUS && !is_broken(list[i + 1]);
+    return i + 1 < list.size() && list[i + 1]->getStart() && list[i + 1]->getStart()->getType() == P::MINUS &&
+           !is_broken(list[i + 1]);
   }
 
   // The purely syntactic part of the rule: a call may still turn out to have no effect.
@@ -106,8 +112,10 @@ class Builder {
       case Expr::Kind::call:
       case Expr::Kind::pipe:
       case Expr::Kind::if_:
-      case Expr::Kind::block_call: return;
-      default: break;
+      case Expr::Kind::block_call:
+        return;
+      default:
+        break;
     }
     if (list_.is_muted(s.span.begin)) return;
     auto d = diags_.error(Code::UnusedValue, s.span, "this value is not used");
@@ -131,13 +139,16 @@ class Builder {
   std::string doc_above(uint32_t begin) const {
     // `##` lines directly above, without a blank line between.
     std::string doc;
-    auto it = std::lower_bound(list_.comments.begin(), list_.comments.end(), begin, [](const Comment& c, uint32_t b) { return c.begin < b; });
+    auto it = std::lower_bound(list_.comments.begin(), list_.comments.end(), begin,
+                               [](const Comment& c, uint32_t b) { return c.begin < b; });
     uint32_t below = begin;
     while (it != list_.comments.begin()) {
       const Comment& c = *--it;
       if (!c.is_doc) break;
       const std::string_view between = source_.substr(c.end, below - c.end);
-      if (std::count(between.begin(), between.end(), '\n') != 1 || between.find_first_not_of(" \t\r\n") != std::string_view::npos) break;
+      if (std::count(between.begin(), between.end(), '\n') != 1 ||
+          between.find_first_not_of(" \t\r\n") != std::string_view::npos)
+        break;
       const size_t line = source_.rfind('\n', c.begin) + 1;  // npos + 1 is 0: the first line
       if (source_.substr(line, c.begin - line).find_first_not_of(" \t") != std::string_view::npos) break;
       std::string_view body = source_.substr(c.begin + 2, c.end - c.begin - 2);
@@ -181,7 +192,8 @@ class Builder {
       r->value = expr(x->expr());
       return r;
     }
-    if (auto* x = dynamic_cast<P::FnStmtContext*>(c)) return function(s, name(x->name()), x->params(), x->type(), x->block());
+    if (auto* x = dynamic_cast<P::FnStmtContext*>(c))
+      return function(s, name(x->name()), x->params(), x->type(), x->block());
     if (auto* x = dynamic_cast<P::LayerStmtContext*>(c)) {
       auto r = std::make_unique<LayerStmt>(s);
       r->name = name(x->name());
@@ -245,8 +257,10 @@ class Builder {
       const Expr::Kind k = r->target->kind;
       if (r->target->parenthesized || (k != Expr::Kind::name && k != Expr::Kind::member && k != Expr::Kind::index)) {
         auto d = diags_.error(Code::BadAssignmentTarget, r->target->span, "this can't be assigned");
-        if (k == Expr::Kind::tuple) d.help("`let (a, b) = ...` binds several names; a `var` is assigned by itself");
-        else d.help("a name, a member or an element stands left of `=`; `==` compares");
+        if (k == Expr::Kind::tuple)
+          d.help("`let (a, b) = ...` binds several names; a `var` is assigned by itself");
+        else
+          d.help("a name, a member or an element stands left of `=`; `==` compares");
       }
       return r;
     }
@@ -255,7 +269,8 @@ class Builder {
     return r;
   }
 
-  std::unique_ptr<FnStmt> function(Span s, Name n, P::ParamsContext* ps, P::TypeContext* result, P::BlockContext* body) {
+  std::unique_ptr<FnStmt> function(Span s, Name n, P::ParamsContext* ps, P::TypeContext* result,
+                                   P::BlockContext* body) {
     auto r = std::make_unique<FnStmt>(s);
     r->name = std::move(n);
     r->params = params(ps);
@@ -300,8 +315,10 @@ class Builder {
     r.span.begin = span(c->IF(k)).begin;
     r.value = head(c->expr(k), "if");
     r.then_items = items(c->layerBody(k));
-    if (k + 1 < c->IF().size()) r.else_items.push_back(layer_if(c, k + 1));
-    else if (k + 1 < c->layerBody().size()) r.else_items = items(c->layerBody(k + 1));
+    if (k + 1 < c->IF().size())
+      r.else_items.push_back(layer_if(c, k + 1));
+    else if (k + 1 < c->layerBody().size())
+      r.else_items = items(c->layerBody(k + 1));
     return r;
   }
   LayerItem item(P::ItemContext* c) {
@@ -350,7 +367,8 @@ class Builder {
     r.first = expr(condition);
     if (message) r.second = string(message);
     if (r.first->kind == Expr::Kind::tuple)
-      diags_.error(Code::UnexpectedToken, r.first->span, "`require` is not a call").help("write `require condition, \"message\"`, without parentheses");
+      diags_.error(Code::UnexpectedToken, r.first->span, "`require` is not a call")
+          .help("write `require condition, \"message\"`, without parentheses");
     return r;
   }
   StmtPtr optimizer(Span s, P::OptimizerStmtContext* c) {
@@ -377,7 +395,8 @@ class Builder {
         r->requires_.push_back(std::move(q));
       } else if (auto* x = dynamic_cast<P::UpdateRuleContext*>(rule)) {
         if (has_update && r->update.span.valid())
-          diags_.error(Code::UnexpectedToken, span(x->UPDATE()), "an optimizer has one `update`").label(r->update.span, "the first one");
+          diags_.error(Code::UnexpectedToken, span(x->UPDATE()), "an optimizer has one `update`")
+              .label(r->update.span, "the first one");
         has_update = true;
         r->update_params = params(x->params());
         r->update = block(x->block());
@@ -463,7 +482,8 @@ class Builder {
   // The head of an `if`, `while` or `for`: what begins with a brace there would read as the block.
   ExprPtr head(P::ExprContext* c, const char* word) {
     if (c->getStart()->getType() == P::LRECORD)
-      diags_.error(Code::RecordAtHead, span(c->getStart()), fmt::format("a record at the head of `{}` needs parentheses", word));
+      diags_.error(Code::RecordAtHead, span(c->getStart()),
+                   fmt::format("a record at the head of `{}` needs parentheses", word));
     return expr(c);
   }
   // Where `_` may stand.
@@ -511,7 +531,8 @@ class Builder {
       r->inclusive = x->DOTDOTEQ() != nullptr;
       for (const Expr* e : {r->lo.get(), r->hi.get()})
         if (e->kind == Expr::Kind::range && !e->parenthesized)
-          diags_.error(Code::ChainedOperator, s, "ranges don't chain").help("a range goes up by one: `a..b`, or `a..=b` with its end");
+          diags_.error(Code::ChainedOperator, s, "ranges don't chain")
+              .help("a range goes up by one: `a..b`, or `a..=b` with its end");
       return r;
     }
     if (auto* x = dynamic_cast<P::PipeExprContext*>(c)) return pipe(s, x);
@@ -530,11 +551,14 @@ class Builder {
       case Expr::Kind::call:
         if (!r->rhs->parenthesized) return r;
         break;
-      default: break;
+      default:
+        break;
     }
     auto d = diags_.error(Code::BadPipeTarget, r->rhs->span, "right of `|>` stands a name, a path, an index or a call");
-    if (r->rhs->kind == Expr::Kind::binary) d.help("`|>` binds loosest: put the pipe in parentheses to go on with its result");
-    else d.help("`x |> f(k)` is `f(x, k)`");
+    if (r->rhs->kind == Expr::Kind::binary)
+      d.help("`|>` binds loosest: put the pipe in parentheses to go on with its result");
+    else
+      d.help("`x |> f(k)` is `f(x, k)`");
     return r;
   }
 
@@ -545,27 +569,61 @@ class Builder {
     auto* op = dynamic_cast<antlr4::tree::TerminalNode*>(x->children[1]);
     r->op_span = span(op);
     switch (op->getSymbol()->getType()) {
-      case P::PLUS: r->op = BinaryOp::add; break;
-      case P::MINUS: r->op = BinaryOp::sub; break;
-      case P::STAR: r->op = BinaryOp::mul; break;
-      case P::SLASH: r->op = BinaryOp::div; break;
-      case P::FLOORDIV: r->op = BinaryOp::floordiv; break;
-      case P::PERCENT: r->op = BinaryOp::mod; break;
-      case P::POW: r->op = BinaryOp::pow; break;
-      case P::AT: r->op = BinaryOp::matmul; break;
-      case P::EQ: r->op = BinaryOp::eq; break;
-      case P::NE: r->op = BinaryOp::ne; break;
-      case P::LT: r->op = BinaryOp::lt; break;
-      case P::LE: r->op = BinaryOp::le; break;
-      case P::GT: r->op = BinaryOp::gt; break;
-      case P::GE: r->op = BinaryOp::ge; break;
-      case P::AND: r->op = BinaryOp::and_; break;
-      default: r->op = BinaryOp::or_; break;
+      case P::PLUS:
+        r->op = BinaryOp::add;
+        break;
+      case P::MINUS:
+        r->op = BinaryOp::sub;
+        break;
+      case P::STAR:
+        r->op = BinaryOp::mul;
+        break;
+      case P::SLASH:
+        r->op = BinaryOp::div;
+        break;
+      case P::FLOORDIV:
+        r->op = BinaryOp::floordiv;
+        break;
+      case P::PERCENT:
+        r->op = BinaryOp::mod;
+        break;
+      case P::POW:
+        r->op = BinaryOp::pow;
+        break;
+      case P::AT:
+        r->op = BinaryOp::matmul;
+        break;
+      case P::EQ:
+        r->op = BinaryOp::eq;
+        break;
+      case P::NE:
+        r->op = BinaryOp::ne;
+        break;
+      case P::LT:
+        r->op = BinaryOp::lt;
+        break;
+      case P::LE:
+        r->op = BinaryOp::le;
+        break;
+      case P::GT:
+        r->op = BinaryOp::gt;
+        break;
+      case P::GE:
+        r->op = BinaryOp::ge;
+        break;
+      case P::AND:
+        r->op = BinaryOp::and_;
+        break;
+      default:
+        r->op = BinaryOp::or_;
+        break;
     }
     r->rhs = expr(x->expr(1));
-    if (const auto* l = dyn<BinaryExpr>(r->lhs.get()); l && !l->parenthesized && is_comparison(r->op) && is_comparison(l->op)) {
+    if (const auto* l = dyn<BinaryExpr>(r->lhs.get());
+        l && !l->parenthesized && is_comparison(r->op) && is_comparison(l->op)) {
       const std::string mid = text(l->rhs->span);
-      diags_.error(Code::ChainedOperator, r->op_span, "comparisons don't chain").label(l->op_span, "the first comparison")
+      diags_.error(Code::ChainedOperator, r->op_span, "comparisons don't chain")
+          .label(l->op_span, "the first comparison")
           .help(fmt::format("write `{} and {} {} {}`", text(l->span), mid, spelling(r->op), text(r->rhs->span)));
     }
     return r;
@@ -704,7 +762,8 @@ class Builder {
         loop->iterable = head(a->expr(), "for");
         loop->body = block(a->block());
         const auto* fold = dyn<NameExpr>(callee);
-        if (!fold || (fold->name != "mean" && fold->name != "sum" && fold->name != "max" && fold->name != "min" && fold->name != "collect"))
+        if (!fold || (fold->name != "mean" && fold->name != "sum" && fold->name != "max" && fold->name != "min" &&
+                      fold->name != "collect"))
           diags_.error(Code::MisplacedFor, span(a->FOR()), "a loop can be the argument of a fold only")
               .help("the folds are `mean`, `sum`, `max`, `min` and `collect`; `[e for x in xs]` makes a list");
         r.value = std::move(loop);
@@ -734,8 +793,10 @@ class Builder {
     r.kind = Subscript::Kind::slice;
     int colons = 0;
     for (auto* child : c->children) {
-      if (dynamic_cast<antlr4::tree::TerminalNode*>(child)) ++colons;
-      else (colons == 0 ? r.lo : colons == 1 ? r.hi : r.step) = expr(dynamic_cast<P::ExprContext*>(child));
+      if (dynamic_cast<antlr4::tree::TerminalNode*>(child))
+        ++colons;
+      else
+        (colons == 0 ? r.lo : colons == 1 ? r.hi : r.step) = expr(dynamic_cast<P::ExprContext*>(child));
     }
     return r;
   }
@@ -749,7 +810,8 @@ class Builder {
     const bool hex = digits.size() > 2 && (digits[1] == 'x' || digits[1] == 'X');
     const char* first = digits.c_str() + (hex ? 2 : 0);
     if (std::from_chars(first, digits.c_str() + digits.size(), r->value, hex ? 16 : 10).ec != std::errc())
-      diags_.error(Code::NumberTooLarge, s, "this number doesn't fit in 64 bits").help("the largest int is 9223372036854775807; a float is written with a point");
+      diags_.error(Code::NumberTooLarge, s, "this number doesn't fit in 64 bits")
+          .help("the largest int is 9223372036854775807; a float is written with a point");
     return r;
   }
   ExprPtr floating(Span s, const Token& t) {
@@ -761,8 +823,11 @@ class Builder {
     if (std::from_chars(digits.c_str(), digits.c_str() + digits.size(), value).ec == std::errc::result_out_of_range) {
       // Too small is zero, too large is an error.
       const size_t e = digits.find_first_of("eE");
-      const bool tiny = (e != std::string::npos && digits[e + 1] == '-') || (e == std::string::npos && digits[0] == '0');
-      if (!tiny) diags_.error(Code::NumberTooLarge, s, "this number doesn't fit in a float").help("the largest float is about 1.8e308; `inf` is infinity");
+      const bool tiny =
+          (e != std::string::npos && digits[e + 1] == '-') || (e == std::string::npos && digits[0] == '0');
+      if (!tiny)
+        diags_.error(Code::NumberTooLarge, s, "this number doesn't fit in a float")
+            .help("the largest float is about 1.8e308; `inf` is infinity");
       value = 0;
     }
     r->value = value;
@@ -792,7 +857,8 @@ class Builder {
     if (t.damaged) return out;
     for (const StringPiece& piece : split_string(sources_, file_, t.begin, t.end, diags_)) {
       if (piece.is_expr && piece.expr_begin != piece.expr_end)
-        diags_.error(Code::BadInterpolation, {file_, piece.begin, piece.end}, "this string can't hold an interpolation").help("a brace is doubled: `{{`");
+        diags_.error(Code::BadInterpolation, {file_, piece.begin, piece.end}, "this string can't hold an interpolation")
+            .help("a brace is doubled: `{{`");
       out += piece.text;
     }
     return out;
@@ -809,13 +875,13 @@ class Builder {
 
 }  // namespace
 
-std::unique_ptr<ast::Program> build_program(P::ProgramContext* tree, const SourceManager& sources, uint32_t file, const TokenList& list,
-                                            Diagnostics& diags) {
+std::unique_ptr<ast::Program> build_program(P::ProgramContext* tree, const SourceManager& sources, uint32_t file,
+                                            const TokenList& list, Diagnostics& diags) {
   return Builder(sources, file, list, diags).program(tree);
 }
 
-ast::ExprPtr build_interpolation(P::InterpolationContext* tree, const SourceManager& sources, uint32_t file, const TokenList& list,
-                                 Diagnostics& diags) {
+ast::ExprPtr build_interpolation(P::InterpolationContext* tree, const SourceManager& sources, uint32_t file,
+                                 const TokenList& list, Diagnostics& diags) {
   return Builder(sources, file, list, diags).interpolation(tree);
 }
 

@@ -19,11 +19,16 @@ namespace {
 std::string quote(const std::string& s) {
   std::string out = "\"";
   for (char c : s) {
-    if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (c == '"' || c == '\\') out += std::string("\\") + c;
-    else if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\u{{{:X}}}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '"' || c == '\\')
+      out += std::string("\\") + c;
+    else if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{{{:X}}}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    else
+      out += c;
   }
   return out + "\"";
 }
@@ -45,7 +50,8 @@ class Dumper {
   };
   void line(std::string_view what, Span s, const std::string& detail = "") {
     const LineColumn p = s.valid() ? sources_.position(s.file, s.begin) : LineColumn{0, 0};
-    out += fmt::format("{}{} {}:{}{}{}\n", std::string(2 * depth_, ' '), what, p.line, p.column, detail.empty() ? "" : " ", detail);
+    out += fmt::format("{}{} {}:{}{}{}\n", std::string(2 * depth_, ' '), what, p.line, p.column,
+                       detail.empty() ? "" : " ", detail);
   }
   void child(const char* role, const ExprPtr& e) {
     if (!e) return;
@@ -63,8 +69,12 @@ class Dumper {
   }
   void pattern(const Pattern& p) {
     switch (p.kind) {
-      case Pattern::Kind::name: line("pattern", p.span, p.name.text); return;
-      case Pattern::Kind::ignore: line("pattern", p.span, "_"); return;
+      case Pattern::Kind::name:
+        line("pattern", p.span, p.name.text);
+        return;
+      case Pattern::Kind::ignore:
+        line("pattern", p.span, "_");
+        return;
       case Pattern::Kind::tuple: {
         line("pattern", p.span, "tuple");
         Indent i(*this);
@@ -74,10 +84,18 @@ class Dumper {
   }
   void type(const TypeExpr& t) {
     switch (t.kind) {
-      case TypeExpr::Kind::tensor: line("type", t.span, t.name ? t.name->text : "default"); break;
-      case TypeExpr::Kind::klass: line("type", t.span, "class"); break;
-      case TypeExpr::Kind::record: line("type", t.span, "record"); break;
-      case TypeExpr::Kind::tuple: line("type", t.span, "tuple"); break;
+      case TypeExpr::Kind::tensor:
+        line("type", t.span, t.name ? t.name->text : "default");
+        break;
+      case TypeExpr::Kind::klass:
+        line("type", t.span, "class");
+        break;
+      case TypeExpr::Kind::record:
+        line("type", t.span, "record");
+        break;
+      case TypeExpr::Kind::tuple:
+        line("type", t.span, "tuple");
+        break;
     }
     Indent i(*this);
     child("classes", t.classes);
@@ -90,8 +108,10 @@ class Dumper {
     line("dims", t.span);
     Indent j(*this);
     for (const DimExpr& d : t.dims) {
-      if (d.kind == DimExpr::Kind::expr) expr(*d.expr);
-      else line("dim", d.span, d.kind == DimExpr::Kind::any ? "_" : "..");
+      if (d.kind == DimExpr::Kind::expr)
+        expr(*d.expr);
+      else
+        line("dim", d.span, d.kind == DimExpr::Kind::any ? "_" : "..");
     }
   }
   void params(const std::vector<Param>& list) {
@@ -120,12 +140,24 @@ class Dumper {
 
   void expr(const Expr& e) {
     switch (e.kind) {
-      case Expr::Kind::int_: line("int", e.span, std::to_string(as<IntExpr>(e).value)); return;
-      case Expr::Kind::float_: line("float", e.span, fmt::format("{}", as<FloatExpr>(e).value)); return;
-      case Expr::Kind::bool_: line("bool", e.span, as<BoolExpr>(e).value ? "true" : "false"); return;
-      case Expr::Kind::none: line("none", e.span); return;
-      case Expr::Kind::wildcard: line("wildcard", e.span); return;
-      case Expr::Kind::name: line("name", e.span, as<NameExpr>(e).name); return;
+      case Expr::Kind::int_:
+        line("int", e.span, std::to_string(as<IntExpr>(e).value));
+        return;
+      case Expr::Kind::float_:
+        line("float", e.span, fmt::format("{}", as<FloatExpr>(e).value));
+        return;
+      case Expr::Kind::bool_:
+        line("bool", e.span, as<BoolExpr>(e).value ? "true" : "false");
+        return;
+      case Expr::Kind::none:
+        line("none", e.span);
+        return;
+      case Expr::Kind::wildcard:
+        line("wildcard", e.span);
+        return;
+      case Expr::Kind::name:
+        line("name", e.span, as<NameExpr>(e).name);
+        return;
       case Expr::Kind::string: {
         const auto& s = as<StringExpr>(e);
         if (s.is_literal()) return line("string", e.span, quote(s.literal()));
@@ -218,9 +250,15 @@ class Dumper {
         expr(*x.object);
         for (const Subscript& s : x.subscripts) {
           switch (s.kind) {
-            case Subscript::Kind::ellipsis: line("ellipsis", s.span); break;
-            case Subscript::Kind::new_axis: line("new_axis", s.span); break;
-            case Subscript::Kind::expr: child("at", s.expr); break;
+            case Subscript::Kind::ellipsis:
+              line("ellipsis", s.span);
+              break;
+            case Subscript::Kind::new_axis:
+              line("new_axis", s.span);
+              break;
+            case Subscript::Kind::expr:
+              child("at", s.expr);
+              break;
             case Subscript::Kind::slice: {
               line("slice", s.span);
               Indent j(*this);
@@ -274,15 +312,30 @@ class Dumper {
   }
   void item(const LayerItem& it) {
     switch (it.kind) {
-      case LayerItem::Kind::param: line("param", it.span, it.name.text); break;
-      case LayerItem::Kind::state: line("state", it.span, it.name.text); break;
-      case LayerItem::Kind::let: line("let", it.span); break;
-      case LayerItem::Kind::tie: line("tie", it.span); break;
-      case LayerItem::Kind::require: line("require", it.span); break;
-      case LayerItem::Kind::if_: line("if", it.span); break;
-      case LayerItem::Kind::member: line("member", it.span, it.name.text); break;
+      case LayerItem::Kind::param:
+        line("param", it.span, it.name.text);
+        break;
+      case LayerItem::Kind::state:
+        line("state", it.span, it.name.text);
+        break;
+      case LayerItem::Kind::let:
+        line("let", it.span);
+        break;
+      case LayerItem::Kind::tie:
+        line("tie", it.span);
+        break;
+      case LayerItem::Kind::require:
+        line("require", it.span);
+        break;
+      case LayerItem::Kind::if_:
+        line("if", it.span);
+        break;
+      case LayerItem::Kind::member:
+        line("member", it.span, it.name.text);
+        break;
       case LayerItem::Kind::forward:
-      case LayerItem::Kind::fn: return function(*it.fn);
+      case LayerItem::Kind::fn:
+        return function(*it.fn);
     }
     Indent i(*this);
     doc(it.doc, it.span);
@@ -308,25 +361,55 @@ class Dumper {
     if (s.kind == Stmt::Kind::expr) return expr(*as<ExprStmt>(s).value);
     auto head = [&](const char* what, const std::string& detail = "") { line(what, s.span, detail); };
     switch (s.kind) {
-      case Stmt::Kind::config: head("config", as<ConfigStmt>(s).name.text); break;
-      case Stmt::Kind::let: head("let"); break;
-      case Stmt::Kind::var: head("var", as<VarStmt>(s).name.text); break;
-      case Stmt::Kind::layer: head("layer", as<LayerStmt>(s).name.text); break;
-      case Stmt::Kind::optimizer: head("optimizer", as<OptimizerStmt>(s).name.text); break;
-      case Stmt::Kind::test: head("test", quote(as<TestStmt>(s).title)); break;
-      case Stmt::Kind::import_:
-        head("import", quote(as<ImportStmt>(s).path) + (as<ImportStmt>(s).alias ? " as " + as<ImportStmt>(s).alias->text : ""));
+      case Stmt::Kind::config:
+        head("config", as<ConfigStmt>(s).name.text);
         break;
-      case Stmt::Kind::seed: head("seed"); break;
-      case Stmt::Kind::precision: head("precision", as<PrecisionStmt>(s).name.text); break;
-      case Stmt::Kind::for_: head("for"); break;
-      case Stmt::Kind::while_: head("while"); break;
-      case Stmt::Kind::return_: head("return"); break;
-      case Stmt::Kind::break_: head("break"); break;
-      case Stmt::Kind::continue_: head("continue"); break;
-      case Stmt::Kind::assign: head("assign"); break;
+      case Stmt::Kind::let:
+        head("let");
+        break;
+      case Stmt::Kind::var:
+        head("var", as<VarStmt>(s).name.text);
+        break;
+      case Stmt::Kind::layer:
+        head("layer", as<LayerStmt>(s).name.text);
+        break;
+      case Stmt::Kind::optimizer:
+        head("optimizer", as<OptimizerStmt>(s).name.text);
+        break;
+      case Stmt::Kind::test:
+        head("test", quote(as<TestStmt>(s).title));
+        break;
+      case Stmt::Kind::import_:
+        head("import",
+             quote(as<ImportStmt>(s).path) + (as<ImportStmt>(s).alias ? " as " + as<ImportStmt>(s).alias->text : ""));
+        break;
+      case Stmt::Kind::seed:
+        head("seed");
+        break;
+      case Stmt::Kind::precision:
+        head("precision", as<PrecisionStmt>(s).name.text);
+        break;
+      case Stmt::Kind::for_:
+        head("for");
+        break;
+      case Stmt::Kind::while_:
+        head("while");
+        break;
+      case Stmt::Kind::return_:
+        head("return");
+        break;
+      case Stmt::Kind::break_:
+        head("break");
+        break;
+      case Stmt::Kind::continue_:
+        head("continue");
+        break;
+      case Stmt::Kind::assign:
+        head("assign");
+        break;
       case Stmt::Kind::fn:
-      case Stmt::Kind::expr: break;
+      case Stmt::Kind::expr:
+        break;
     }
     Indent i(*this);
     doc(s.doc, s.span);
@@ -371,8 +454,12 @@ class Dumper {
         stmts(o.update.stmts);
         break;
       }
-      case Stmt::Kind::test: stmts(as<TestStmt>(s).body.stmts); break;
-      case Stmt::Kind::seed: expr(*as<SeedStmt>(s).value); break;
+      case Stmt::Kind::test:
+        stmts(as<TestStmt>(s).body.stmts);
+        break;
+      case Stmt::Kind::seed:
+        expr(*as<SeedStmt>(s).value);
+        break;
       case Stmt::Kind::for_:
         pattern(as<ForStmt>(s).pattern);
         child("in", as<ForStmt>(s).iterable);
@@ -389,7 +476,8 @@ class Dumper {
         expr(*as<AssignStmt>(s).target);
         expr(*as<AssignStmt>(s).value);
         break;
-      default: break;
+      default:
+        break;
     }
   }
 

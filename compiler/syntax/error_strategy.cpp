@@ -13,7 +13,8 @@ namespace {
 
 bool is_line_rule(size_t rule) { return rule == P::RuleLine || rule == P::RuleItemLine || rule == P::RuleRuleLine; }
 bool is_body_rule(size_t rule) {
-  return rule == P::RuleProgram || rule == P::RuleBlock || rule == P::RuleLambda || rule == P::RuleLayerBody || rule == P::RuleOptimizerBody;
+  return rule == P::RuleProgram || rule == P::RuleBlock || rule == P::RuleLambda || rule == P::RuleLayerBody ||
+         rule == P::RuleOptimizerBody;
 }
 
 // The types of token that could stand here.
@@ -32,18 +33,29 @@ bool in_block_call(const ParserRuleContext* c) {
 std::string expectation(const Expected& set) {
   std::vector<std::string> parts;
   const bool expression = set.contains(P::INT), name = set.contains(P::ID);
-  if (set.contains(P::LET) && set.contains(P::WHILE)) parts.push_back("a statement");
-  else if (set.contains(P::LET)) return "a member of the layer";
-  else if (expression) parts.push_back("an expression");
-  else if (set.contains(P::LRECORD) && set.contains(P::LBRACKET) && name) parts.push_back("a type");
-  else if (name) parts.push_back("a name");
+  if (set.contains(P::LET) && set.contains(P::WHILE))
+    parts.push_back("a statement");
+  else if (set.contains(P::LET))
+    return "a member of the layer";
+  else if (expression)
+    parts.push_back("an expression");
+  else if (set.contains(P::LRECORD) && set.contains(P::LBRACKET) && name)
+    parts.push_back("a type");
+  else if (name)
+    parts.push_back("a name");
   static const std::pair<size_t, const char*> kTokens[] = {
-      {P::IN, "`in`"}, {P::STATE, "`state`"}, {P::REQUIRE, "`require`"}, {P::UPDATE, "`update`"}, {P::STRING, "a string"}, {P::COMMA, "`,`"}, {P::COLON, "`:`"},
-      {P::ASSIGN, "`=`"}, {P::ARROW, "`->`"}, {P::LPAREN, "`(`"}, {P::LBRACE, "`{`"}, {P::RPAREN, "`)`"}, {P::RBRACKET, "`]`"}, {P::RBRACE, "`}`"}};
+      {P::IN, "`in`"},         {P::STATE, "`state`"}, {P::REQUIRE, "`require`"}, {P::UPDATE, "`update`"},
+      {P::STRING, "a string"}, {P::COMMA, "`,`"},     {P::COLON, "`:`"},         {P::ASSIGN, "`=`"},
+      {P::ARROW, "`->`"},      {P::LPAREN, "`(`"},    {P::LBRACE, "`{`"},        {P::RPAREN, "`)`"},
+      {P::RBRACKET, "`]`"},    {P::RBRACE, "`}`"}};
   for (const auto& [type, word] : kTokens) {
     if (!set.contains(type)) continue;
-    if (expression && (type == P::STRING || type == P::LPAREN || type == P::IN || type == P::STATE || type == P::REQUIRE || type == P::UPDATE)) continue;
-    if (name && (type == P::IN || type == P::STATE || type == P::REQUIRE || type == P::UPDATE || (type == P::LPAREN && parts.size()))) continue;
+    if (expression && (type == P::STRING || type == P::LPAREN || type == P::IN || type == P::STATE ||
+                       type == P::REQUIRE || type == P::UPDATE))
+      continue;
+    if (name && (type == P::IN || type == P::STATE || type == P::REQUIRE || type == P::UPDATE ||
+                 (type == P::LPAREN && parts.size())))
+      continue;
     parts.push_back(word);
   }
   if (set.contains(P::NL)) parts.push_back("the end of the line");
@@ -76,7 +88,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   const Token& t = list_.tokens[index];
   Expected expected{parser->getExpectedTokens()};
   // Only where an operand or a name could begin: that operators could go on is never news.
-  if (optional_index_ == index && !look_ahead && optional_.contains(static_cast<ssize_t>(P::ID))) expected.set.addAll(optional_);
+  if (optional_index_ == index && !look_ahead && optional_.contains(static_cast<ssize_t>(P::ID)))
+    expected.set.addAll(optional_);
   constexpr size_t kEnough = 100;  // more than are shown
   if (diags_.all().size() >= kEnough) return;
   if (list_.is_muted(t.begin)) {
@@ -101,27 +114,36 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   const std::string first_text = text(start);
 
   Span place{file_, t.begin, t.end};
-  if (t.type == P::NL && t.synthetic && next == P::RBRACE) place = {file_, list_.tokens[index + 1].begin, list_.tokens[index + 1].end};
+  if (t.type == P::NL && t.synthetic && next == P::RBRACE)
+    place = {file_, list_.tokens[index + 1].begin, list_.tokens[index + 1].end};
   std::string message;
   const std::string wanted = look_ahead ? "" : expectation(expected);
-  if (look_ahead && prev == P::ELSE) message = fmt::format("expected `{{` or `if`, found {}", describe(index));
-  else if (look_ahead || wanted.empty()) message = fmt::format("{} can't stand here", describe(index));
-  else if (wants_end) message = fmt::format("{} can't follow here: the statement is complete", describe(index));
-  else message = fmt::format("expected {}, found {}", wanted, describe(index));
+  if (look_ahead && prev == P::ELSE)
+    message = fmt::format("expected `{{` or `if`, found {}", describe(index));
+  else if (look_ahead || wanted.empty())
+    message = fmt::format("{} can't stand here", describe(index));
+  else if (wants_end)
+    message = fmt::format("{} can't follow here: the statement is complete", describe(index));
+  else
+    message = fmt::format("expected {}, found {}", wanted, describe(index));
 
   std::string help;
   const bool after_operand = ends_operand(prev);
   const bool two_names = is_name(prev) && is_name(t.type);
-  if (t.type == P::COLON && (wants_block || (wants_end && (first == P::IF || first == P::FOR || first == P::WHILE || first == P::FN || prev == P::ELSE)))) {
+  if (t.type == P::COLON && (wants_block || (wants_end && (first == P::IF || first == P::FOR || first == P::WHILE ||
+                                                           first == P::FN || prev == P::ELSE)))) {
     message = "a block stands in braces";
     help = "write `{` instead of `:`, and `}` behind the block";
   } else if (wants_block && (t.type == P::NL || t.type == P::LRECORD)) {
     message = "expected `{`, found " + describe(index);
-    help = next == P::LRECORD || t.type == P::LRECORD ? "the `{` stands on the line of its head" : "the block stands in braces, and `{` on this line";
+    help = next == P::LRECORD || t.type == P::LRECORD ? "the `{` stands on the line of its head"
+                                                      : "the block stands in braces, and `{` on this line";
   } else if (t.type == P::FOR && wanted == "a member of the layer") {
     help = "a list of layers is written `blocks = [Block(dim) for i in 0..depth]`";
-  } else if (wanted == "a member of the layer" || (t.type == P::LPAREN && parser->getContext()->getRuleIndex() == P::RuleItem)) {
-    help = "a layer's body holds `name = Layer(...)`, `param`, `state`, `let`, `require`, `tie`, `if`, `forward` and `fn`";
+  } else if (wanted == "a member of the layer" ||
+             (t.type == P::LPAREN && parser->getContext()->getRuleIndex() == P::RuleItem)) {
+    help =
+        "a layer's body holds `name = Layer(...)`, `param`, `state`, `let`, `require`, `tie`, `if`, `forward` and `fn`";
   } else if (t.type == P::ARROW && in_block_call(parser->getContext())) {
     help = "`minimize` and `grad` take a block without a head";
   } else if (t.type == P::IF && expected.contains(P::RBRACKET)) {
@@ -136,35 +158,45 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "a function's body stands in braces: `fn f(x) { x + 1 }`";
   } else if (t.type == P::ASSIGN && (wants_block || first == P::IF || first == P::WHILE) && start != index) {
     help = "`==` compares, `=` assigns";
-  } else if (t.type == P::EQ && (first == P::LET || first == P::VAR || first == P::CONFIG) && expected.contains(P::ASSIGN)) {
+  } else if (t.type == P::EQ && (first == P::LET || first == P::VAR || first == P::CONFIG) &&
+             expected.contains(P::ASSIGN)) {
     help = "`let x = ...` binds a name, `==` compares";
-  } else if (t.type == P::COLON && wants_end && is_name(prev) && index >= 2 && list_.tokens[index - 2].type == P::LBRACE) {
+  } else if (t.type == P::COLON && wants_end && is_name(prev) && index >= 2 &&
+             list_.tokens[index - 2].type == P::LBRACE) {
     help = "a block that gives a record is written `{ {a: 1} }`";
   } else if (t.type == P::COLON && expected.contains(P::RPAREN) && is_name(prev)) {
     help = fmt::format("an argument is named by `=`: `{} = ...`", prev_text);
-  } else if (t.type == P::COLON && expected.contains(P::RBRACKET) && !wants_expr && wanted.find("type") == std::string::npos) {
+  } else if (t.type == P::COLON && expected.contains(P::RBRACKET) && !wants_expr &&
+             wanted.find("type") == std::string::npos) {
     help = "a slice is written `x[1:3]`, a record `{key: value}`";
-  } else if (t.type == P::ASSIGN && expected.contains(P::COLON) && expected.contains(P::RBRACE) == false && first == P::CONFIG) {
+  } else if (t.type == P::ASSIGN && expected.contains(P::COLON) && expected.contains(P::RBRACE) == false &&
+             first == P::CONFIG) {
     help = fmt::format("a config has a type: `config {}: int = ...`", prev_text);
   } else if (t.type == P::ASSIGN && expected.contains(P::COLON) && (first == P::PARAM || first == P::STATE)) {
     help = fmt::format("it has a type: `{} {}: [n] = ...`", first_text, prev_text);
   } else if (t.type == P::ASSIGN && expected.contains(P::COLON)) {
     help = "in a record stands `name: value`";
   } else if (t.type == P::LAMBDA) {
-    help = "`{ x -> ... }` can be the last thing of a call (`xs.map { x -> ... }`) only; a function by itself is declared with `fn`";
+    help =
+        "`{ x -> ... }` can be the last thing of a call (`xs.map { x -> ... }`) only; a function by itself is declared "
+        "with `fn`";
   } else if (t.type == P::ARROW && first != P::FN) {
     help = "`{ x -> ... }` can be the last thing of a call only, `->` before a type stands in a signature";
-  } else if (t.type == P::LBRACE && wants_expr && (next == P::STRING || is_name(next)) && index + 2 < list_.tokens.size() && list_.tokens[index + 2].type == P::COLON) {
+  } else if (t.type == P::LBRACE && wants_expr && (next == P::STRING || is_name(next)) &&
+             index + 2 < list_.tokens.size() && list_.tokens[index + 2].type == P::COLON) {
     help = "a record at the head of a block needs parentheses";
   } else if (t.type == P::LRECORD && wants_end) {
     help = "there are no bare blocks";
   } else if (t.type == P::IF && after_operand) {
     help = "a choice is written `if c { a } else { b }`";
   } else if (t.type == P::ELSE) {
-    help = first == P::IF || prev == P::RBRACE ? "`else` follows the `}` of an `if`" : "a choice is written `if c { a } else { b }`";
-  } else if (t.type == P::FOR && (first != P::FOR || start != index) && (expected.contains(P::NL) || expected.contains(P::RPAREN) || wants_expr)) {
-    help = prev == P::LPAREN || prev == P::COMMA || prev == P::ASSIGN ? "`[e for x in xs]` makes a list; a loop is a statement or the argument of a fold"
-                                                                     : "a list from a loop stands in brackets: `[e for x in xs]`";
+    help = first == P::IF || prev == P::RBRACE ? "`else` follows the `}` of an `if`"
+                                               : "a choice is written `if c { a } else { b }`";
+  } else if (t.type == P::FOR && (first != P::FOR || start != index) &&
+             (expected.contains(P::NL) || expected.contains(P::RPAREN) || wants_expr)) {
+    help = prev == P::LPAREN || prev == P::COMMA || prev == P::ASSIGN
+               ? "`[e for x in xs]` makes a list; a loop is a statement or the argument of a fold"
+               : "a list from a loop stands in brackets: `[e for x in xs]`";
   } else if (t.type == P::IMPORT || (first == P::IMPORT && t.type != P::STRING && start != index)) {
     help = "a file is imported by its path: `import \"blocks.nnl\" as blocks`";
   } else if (first_text == "from" && two_names) {
@@ -183,13 +215,16 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "in an index, `...` stands for all the other axes";
   } else if (t.type == P::LPAREN && first == P::FOR && expected.contains(P::UNDERSCORE)) {
     help = "a loop is written `for x in xs { ... }`, without parentheses";
-  } else if (first == P::FOR && !wants_block && list_.tokens[std::min(start + 1, list_.tokens.size() - 1)].type == P::LPAREN && expected.contains(P::RPAREN)) {
+  } else if (first == P::FOR && !wants_block &&
+             list_.tokens[std::min(start + 1, list_.tokens.size() - 1)].type == P::LPAREN &&
+             expected.contains(P::RPAREN)) {
     help = "a loop is written `for x in xs { ... }`, without parentheses";
   } else if (t.type == P::LPAREN && first == P::LET && start + 2 == index) {
     help = "a function is declared by `fn`: `fn f(x) { ... }`";
   } else if (two_names && parser->getContext()->getRuleIndex() == P::RuleParams) {
     help = fmt::format("the type stands behind the name: `{}: {}`", text(index), prev_text);
-  } else if (two_names && wants_end && (first_text == "print" || first_text == "assert" || first_text == "freeze" || first_text == "del")) {
+  } else if (two_names && wants_end &&
+             (first_text == "print" || first_text == "assert" || first_text == "freeze" || first_text == "del")) {
     help = fmt::format("a call has parentheses: `{}({})`", prev_text, text(index));
   } else if (t.type == P::STRING && is_name(prev) && wants_end) {
     help = fmt::format("a call has parentheses: `{}(...)`", prev_text);
@@ -223,9 +258,11 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
 void ErrorStrategy::reportError(antlr4::Parser* parser, const antlr4::RecognitionException& e) {
   if (inErrorRecoveryMode(parser)) return;
   beginErrorCondition(parser);
-  const size_t index = e.getOffendingToken() ? e.getOffendingToken()->getTokenIndex() : parser->getCurrentToken()->getTokenIndex();
+  const size_t index =
+      e.getOffendingToken() ? e.getOffendingToken()->getTokenIndex() : parser->getCurrentToken()->getTokenIndex();
   bool look_ahead = false;
-  if (const auto* n = dynamic_cast<const antlr4::NoViableAltException*>(&e)) look_ahead = n->getStartToken() != n->getOffendingToken();
+  if (const auto* n = dynamic_cast<const antlr4::NoViableAltException*>(&e))
+    look_ahead = n->getStartToken() != n->getOffendingToken();
   report(parser, index, look_ahead);
 }
 
@@ -270,7 +307,8 @@ void ErrorStrategy::sync(antlr4::Parser* parser) {
     const Expected expected{parser->getExpectedTokens()};
     const size_t type = parser->getTokenStream()->LA(1);
     // Only at the loop over lines: elsewhere the closing bracket isn't expected.
-    if (!expected.contains(closer) || expected.contains(type) || type == antlr4::Token::EOF || type == P::RBRACE) return;
+    if (!expected.contains(closer) || expected.contains(type) || type == antlr4::Token::EOF || type == P::RBRACE)
+      return;
     const size_t index = parser->getCurrentToken()->getTokenIndex();
     report(parser, index, false);
     skip_line(parser, list_.tokens[index].depth);

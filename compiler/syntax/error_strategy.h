@@ -11,8 +11,13 @@ namespace nnlc::syntax {
 
 class ErrorStrategy : public antlr4::DefaultErrorStrategy {
  public:
-  ErrorStrategy(const SourceManager& sources, uint32_t file, const TokenList& list, bool is_interpolation, Diagnostics& diags)
-      : source_(sources.file(file).text), file_(file), list_(list), is_interpolation_(is_interpolation), diags_(diags) {}
+  ErrorStrategy(const SourceManager& sources, uint32_t file, const TokenList& list, bool is_interpolation,
+                Diagnostics& diags)
+      : source_(sources.file(file).text),
+        file_(file),
+        list_(list),
+        is_interpolation_(is_interpolation),
+        diags_(diags) {}
   void reportError(antlr4::Parser* parser, const antlr4::RecognitionException& e) override;
   void recover(antlr4::Parser* parser, std::exception_ptr e) override;
   antlr4::Token* recoverInline(antlr4::Parser* parser) override;

@@ -3,7 +3,8 @@
 //   - two spaces for a block, two for what continues a statement or stands in open brackets; `} else {` on one line;
 //   - one space around operators, `=`, `->` and inside a block's braces, none inside ( ), [ ] and a record's braces;
 //   - at most one blank line between statements;
-//   - where the author aligned the `=` of neighbouring declarations they are aligned, elsewhere one space stands before it;
+//   - where the author aligned the `=` of neighbouring declarations they are aligned, elsewhere one space stands before
+//   it;
 //     comments that stood in one column stay in one.
 // Formatting twice changes nothing more.
 #include <algorithm>
@@ -37,7 +38,7 @@ struct Line {
   size_t indent = 0;
   std::string text, comment;
   size_t comment_column = 0;  // where it stood
-  bool can_align = false;     // a declaration: its `=` may stand below the one above
+  char align = 0;             // a declaration: its `=` may stand below that of its like above
   size_t depth = 0;           // brackets open where it begins
   size_t equals = 0;          // bytes of the text before the space of that `=`; 0: none
   bool spread = false;        // the author put more than one space there
@@ -50,9 +51,9 @@ enum class Bracket { paren, index, record, block, layer_body };  // an optimizer
 struct Open {
   Bracket kind;
   bool multi_line = false;
-  size_t indent = 0;           // of the line that it belongs to
+  size_t indent = 0;  // of the line that it belongs to
   size_t statement_indent = 0;
-  size_t statement_type = 0;   // first token of the current statement
+  size_t statement_type = 0;  // first token of the current statement
 };
 
 class Formatter {
@@ -116,24 +117,38 @@ class Formatter {
       }
       add(e);
       switch (t.type) {
-        case L::LPAREN: case L::LBRACKET: case L::LBRACE: case L::LAMBDA: case L::LRECORD: open.push_back(elements_.size() - 1); break;
-        case L::RPAREN: case L::RBRACKET: case L::RBRACE: {
+        case L::LPAREN:
+        case L::LBRACKET:
+        case L::LBRACE:
+        case L::LAMBDA:
+        case L::LRECORD:
+          open.push_back(elements_.size() - 1);
+          break;
+        case L::RPAREN:
+        case L::RBRACKET:
+        case L::RBRACE: {
           Element& opening = elements_[open.back()];
-          opening.multi_line = source_.substr(opening.begin, t.begin - opening.begin).find('\n') != std::string_view::npos;
+          opening.multi_line =
+              source_.substr(opening.begin, t.begin - opening.begin).find('\n') != std::string_view::npos;
           elements_.back().multi_line = opening.multi_line;
           open.pop_back();
           break;
         }
-        default: break;
+        default:
+          break;
       }
     }
     comments_before(static_cast<uint32_t>(source_.size()) + 1);
   }
 
   std::string_view text(const Element& e) const { return source_.substr(e.begin, e.end - e.begin); }
-  static bool is_opening(size_t t) { return t == L::LPAREN || t == L::LBRACKET || t == L::LBRACE || t == L::LAMBDA || t == L::LRECORD; }
+  static bool is_opening(size_t t) {
+    return t == L::LPAREN || t == L::LBRACKET || t == L::LBRACE || t == L::LAMBDA || t == L::LRECORD;
+  }
   static bool is_closing(size_t t) { return t == L::RPAREN || t == L::RBRACKET || t == L::RBRACE; }
-  bool in_block() const { return stack_.empty() || stack_.back().kind == Bracket::block || stack_.back().kind == Bracket::layer_body; }
+  bool in_block() const {
+    return stack_.empty() || stack_.back().kind == Bracket::block || stack_.back().kind == Bracket::layer_body;
+  }
   bool closes_block(const Element& e) const { return e.type == L::RBRACE && !stack_.empty() && in_block(); }
 
   // `in` between a loop's pattern and its sequence, and the like, are keywords; elsewhere the same words are names.
@@ -141,13 +156,17 @@ class Formatter {
     const size_t t = elements_[i].type;
     if (t == L::IN) return i > 0 && ends_operand(elements_[i - 1].type);
     if (t == L::REQUIRE && (stack_.empty() || stack_.back().kind != Bracket::layer_body)) return false;
-    if (t == L::REQUIRE || t == L::CONFIG || t == L::LAYER || t == L::PARAM || t == L::STATE || t == L::OPTIMIZER || t == L::TEST || t == L::PRECISION)
-      return elements_[i].starts_statement && i + 1 < elements_.size() && elements_[i + 1].type != L::ASSIGN && elements_[i + 1].type != L::DOT;
+    if (t == L::REQUIRE || t == L::CONFIG || t == L::LAYER || t == L::PARAM || t == L::STATE || t == L::OPTIMIZER ||
+        t == L::TEST || t == L::PRECISION)
+      return elements_[i].starts_statement && i + 1 < elements_.size() && elements_[i + 1].type != L::ASSIGN &&
+             elements_[i + 1].type != L::DOT;
     return false;
   }
   bool is_operand_end(size_t i) const { return ends_operand(elements_[i].type) && !is_keyword_here(i); }
 
-  bool is_unary_minus(size_t i) const { return elements_[i].type == L::MINUS && (elements_[i].starts_statement || i == 0 || !is_operand_end(i - 1)); }
+  bool is_unary_minus(size_t i) const {
+    return elements_[i].type == L::MINUS && (elements_[i].starts_statement || i == 0 || !is_operand_end(i - 1));
+  }
 
   bool space_between(size_t a, size_t b) const {
     const Element &x = elements_[a], &y = elements_[b];
@@ -178,7 +197,8 @@ class Formatter {
       l.indent = stack_.back().indent;
     } else {
       l.indent = stack_.back().indent + 2;
-      if (in_block() && !e.starts_statement && !e.is_comment && e.type != L::ELSE) l.indent = stack_.back().statement_indent + 2;
+      if (in_block() && !e.starts_statement && !e.is_comment && e.type != L::ELSE)
+        l.indent = stack_.back().statement_indent + 2;
     }
     if (e.is_comment && continues_) l.indent = (stack_.empty() ? 0 : stack_.back().statement_indent) + 2;
     base_ = l.indent;
@@ -191,20 +211,24 @@ class Formatter {
     size_t next_token = i;
     while (next_token < elements_.size() && elements_[next_token].is_comment) ++next_token;
     // A comment inside a statement that goes on below.
-    continues_ = e.is_comment && in_block() && next_token < elements_.size() && !elements_[next_token].starts_statement &&
-                 !is_closing(elements_[next_token].type) && elements_[next_token].type != L::ELSE;
-    const bool after_opening = prev && !prev->is_comment && (prev->type == L::LBRACE || (prev->type == L::ARROW && e.starts_statement));
+    continues_ = e.is_comment && in_block() && next_token < elements_.size() &&
+                 !elements_[next_token].starts_statement && !is_closing(elements_[next_token].type) &&
+                 elements_[next_token].type != L::ELSE;
+    const bool after_opening =
+        prev && !prev->is_comment && (prev->type == L::LBRACE || (prev->type == L::ARROW && e.starts_statement));
 
     if (e.is_comment) {
       std::string body(text(e));
       while (!body.empty() && (body.back() == ' ' || body.back() == '\t' || body.back() == '\r')) body.pop_back();
       const size_t hashes = std::min(body.find_first_not_of('#'), body.size());
-      if (hashes < body.size() && hashes <= 2 && body[hashes] != ' ' && body[hashes] != '!') body.insert(hashes, 1, ' ');
+      if (hashes < body.size() && hashes <= 2 && body[hashes] != ' ' && body[hashes] != '!')
+        body.insert(hashes, 1, ' ');
       const bool trailing = prev && e.breaks == 0 && !lines_.empty();
       if (!trailing) start_line(e, e.breaks > 1 && in_block() && !after_opening);
       Line& l = lines_.back();
       l.comment = body;
-      const size_t line_begin = source_.rfind('\n', e.begin) == std::string_view::npos ? 0 : source_.rfind('\n', e.begin) + 1;
+      const size_t line_begin =
+          source_.rfind('\n', e.begin) == std::string_view::npos ? 0 : source_.rfind('\n', e.begin) + 1;
       l.comment_column = trailing ? width(source_.substr(line_begin, e.begin - line_begin)) : 0;
       return;
     }
@@ -237,7 +261,7 @@ class Formatter {
     Line& l = lines_.back();
     if (!new_line && prev && space_between(i - 1, i)) l.text += ' ';
     if (e.starts_statement) begin_statement(i, l);
-    if (l.can_align && l.equals == 0 && e.type == L::ASSIGN && stack_.size() == l.depth) {
+    if (l.align && l.equals == 0 && e.type == L::ASSIGN && stack_.size() == l.depth) {
       l.equals = l.text.size() - 1;
       l.spread = e.begin >= 2 && source_[e.begin - 1] == ' ' && source_[e.begin - 2] == ' ';
     }
@@ -250,11 +274,13 @@ class Formatter {
       o.statement_indent = base_ + 2;
       const size_t statement = stack_.empty() ? top_statement_ : stack_.back().statement_type;
       const bool in_layer = !stack_.empty() && stack_.back().kind == Bracket::layer_body;
-      o.kind = e.type == L::LPAREN ? Bracket::paren
+      o.kind = e.type == L::LPAREN     ? Bracket::paren
                : e.type == L::LBRACKET ? Bracket::index
-               : e.type == L::LRECORD ? Bracket::record
-               : e.type == L::LBRACE && (statement == L::LAYER || statement == L::OPTIMIZER || (in_layer && statement == L::IF)) ? Bracket::layer_body
-                                                                                                     : Bracket::block;
+               : e.type == L::LRECORD  ? Bracket::record
+               : e.type == L::LBRACE &&
+                       (statement == L::LAYER || statement == L::OPTIMIZER || (in_layer && statement == L::IF))
+                   ? Bracket::layer_body
+                   : Bracket::block;
       stack_.push_back(o);
     } else if (is_closing(e.type) && !stack_.empty()) {
       base_ = stack_.back().indent;
@@ -271,15 +297,19 @@ class Formatter {
       stack_.back().statement_indent = l.indent;
     }
     if (!l.text.empty() || i + 2 >= elements_.size()) return;
-    const bool member = is_name(e.type) && elements_[i + 1].type == L::ASSIGN && !stack_.empty() && stack_.back().kind == Bracket::layer_body;
-    l.can_align = member || e.type == L::LET || e.type == L::VAR || ((e.type == L::CONFIG || e.type == L::PARAM || e.type == L::STATE) && is_keyword_here(i));
+    const bool member = is_name(e.type) && elements_[i + 1].type == L::ASSIGN && !stack_.empty() &&
+                        stack_.back().kind == Bracket::layer_body;
+    const bool keyword = is_keyword_here(i);
+    if (member) l.align = 'm';
+    if (e.type == L::LET || e.type == L::VAR || (e.type == L::CONFIG && keyword)) l.align = 'l';
+    if ((e.type == L::PARAM || e.type == L::STATE) && keyword) l.align = 'p';
     l.depth = stack_.size();
   }
 
   // Whether line i is a whole statement.
   bool is_whole(size_t i) const {
-    return lines_[i].starts_statement && (i + 1 == lines_.size() || lines_[i + 1].starts_statement || lines_[i + 1].text.empty() ||
-                                          lines_[i + 1].indent < lines_[i].indent);
+    return lines_[i].starts_statement && (i + 1 == lines_.size() || lines_[i + 1].starts_statement ||
+                                          lines_[i + 1].text.empty() || lines_[i + 1].indent < lines_[i].indent);
   }
 
   void align() {
@@ -292,7 +322,9 @@ class Formatter {
         i = j;
         continue;
       }
-      while (j < lines_.size() && fits(j) && lines_[j].indent == lines_[i].indent && !lines_[j].blank_before) ++j;
+      while (j < lines_.size() && fits(j) && lines_[j].align == lines_[i].align &&
+             lines_[j].indent == lines_[i].indent && !lines_[j].blank_before)
+        ++j;
       size_t most = 0, least = static_cast<size_t>(-1);
       bool spread = false;
       for (size_t k = i; k < j; ++k) {
@@ -338,9 +370,10 @@ class Formatter {
 std::string format(const SourceManager& sources, uint32_t file) {
   const std::string& text = sources.file(file).text;
   Diagnostics diags;
+  parse(sources, file, diags);
+  if (diags.has_errors()) return text;
   TokenList list = lex(sources, file, 0, static_cast<uint32_t>(text.size()), diags);
   filter(list, sources, file, diags);
-  if (diags.has_errors()) return text;
   return Formatter(text, list).run();
 }
 

@@ -32,7 +32,9 @@ TokenList lex(const SourceManager& sources, uint32_t file, uint32_t begin, uint3
   for (uint32_t i = begin; i < end;) {
     const CodePoint c = code_point_at(text.substr(0, end), i);
     if (!c.valid && (list.muted.empty() || list.muted.back().end != i)) {
-      diags.error(Code::InvalidUtf8, {file, i, i + 1}, fmt::format("byte 0x{:02X} isn't UTF-8", static_cast<unsigned char>(text[i])))
+      diags
+          .error(Code::InvalidUtf8, {file, i, i + 1},
+                 fmt::format("byte 0x{:02X} isn't UTF-8", static_cast<unsigned char>(text[i])))
           .help("save the file as UTF-8");
       list.muted.push_back({i, i + 1});
     } else if (!c.valid) {
@@ -68,13 +70,25 @@ TokenList lex(const SourceManager& sources, uint32_t file, uint32_t begin, uint3
 }
 
 bool is_name(size_t type) { return (type >= L::IN && type <= L::TIE) || type == L::ID; }
-bool is_word(size_t type) { return (type >= L::LET && type <= L::TIE) || type == L::ID || type == L::MINIMIZE || type == L::GRAD || type == L::SEED; }
+bool is_word(size_t type) {
+  return (type >= L::LET && type <= L::TIE) || type == L::ID || type == L::MINIMIZE || type == L::GRAD ||
+         type == L::SEED;
+}
 bool ends_operand(size_t type) {
   switch (type) {
-    case L::RPAREN: case L::RBRACKET: case L::RBRACE: case L::INT: case L::FLOAT: case L::STRING:
-    case L::TRUE: case L::FALSE: case L::NONE: case L::UNDERSCORE:
+    case L::RPAREN:
+    case L::RBRACKET:
+    case L::RBRACE:
+    case L::INT:
+    case L::FLOAT:
+    case L::STRING:
+    case L::TRUE:
+    case L::FALSE:
+    case L::NONE:
+    case L::UNDERSCORE:
       return true;
-    default: return is_name(type);
+    default:
+      return is_name(type);
   }
 }
 

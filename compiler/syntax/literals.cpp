@@ -11,7 +11,8 @@
 
 namespace nnlc::syntax {
 
-std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t file, uint32_t begin, uint32_t end, Diagnostics& diags) {
+std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t file, uint32_t begin, uint32_t end,
+                                      Diagnostics& diags) {
   const std::string& s = sources.file(file).text;
   std::vector<StringPiece> pieces;
   StringPiece text;
@@ -30,19 +31,31 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
       const CodePoint e = code_point_at(s, i);
       i += e.size;
       switch (e.value) {
-        case 'n': text.text += '\n'; break;
-        case 't': text.text += '\t'; break;
-        case '\\': text.text += '\\'; break;
-        case '"': text.text += '"'; break;
-        case '{': text.text += '{'; break;
+        case 'n':
+          text.text += '\n';
+          break;
+        case 't':
+          text.text += '\t';
+          break;
+        case '\\':
+          text.text += '\\';
+          break;
+        case '"':
+          text.text += '"';
+          break;
+        case '{':
+          text.text += '{';
+          break;
         case 'u': {
           const size_t close = i < stop && s[i] == '{' ? s.find('}', i) : std::string::npos;
           const std::string digits = close != std::string::npos && close < stop ? s.substr(i + 1, close - i - 1) : "";
-          const bool hex = !digits.empty() && digits.size() <= 6 && digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+          const bool hex = !digits.empty() && digits.size() <= 6 &&
+                           digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
           const unsigned long value = hex ? std::strtoul(digits.c_str(), nullptr, 16) : 0x110000;
           if (value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) {
             const uint32_t to = close != std::string::npos && close < stop ? static_cast<uint32_t>(close + 1) : i;
-            diags.error(Code::BadEscape, {file, start, to}, "malformed `\\u` escape").help("a code point is written `\\u{1F600}`, in hexadecimal, up to 10FFFF");
+            diags.error(Code::BadEscape, {file, start, to}, "malformed `\\u` escape")
+                .help("a code point is written `\\u{1F600}`, in hexadecimal, up to 10FFFF");
             i = to;
           } else {
             append_utf8(text.text, static_cast<char32_t>(value));
@@ -51,9 +64,12 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
           break;
         }
         default: {
-          auto d = diags.error(Code::BadEscape, {file, start, i}, fmt::format("unknown escape `{}`", s.substr(start, i - start)));
-          if (e.value == '}') d.help("a closing brace is written `}}`");
-          else d.help("a backslash is written `\\\\`");
+          auto d = diags.error(Code::BadEscape, {file, start, i},
+                               fmt::format("unknown escape `{}`", s.substr(start, i - start)));
+          if (e.value == '}')
+            d.help("a closing brace is written `}}`");
+          else
+            d.help("a backslash is written `\\\\`");
         }
       }
       continue;
@@ -67,7 +83,9 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
       if (i + 1 < stop && s[i + 1] == '}') {
         i += 2;
       } else {
-        diags.error(Code::BadInterpolation, {file, i, i + 1}, "this `}` closes no interpolation").help("a brace in a string is doubled: `}}`").fix({file, i, i + 1}, "}}");
+        diags.error(Code::BadInterpolation, {file, i, i + 1}, "this `}` closes no interpolation")
+            .help("a brace in a string is doubled: `}}`")
+            .fix({file, i, i + 1}, "}}");
         ++i;
       }
       text.text += '}';
@@ -87,10 +105,14 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
     int depth = 0;
     for (; k < stop; ++k) {
       const char x = s[k];
-      if (colon == 0 && (x == '(' || x == '[' || x == '{')) ++depth;
-      else if (colon == 0 && depth > 0 && (x == ')' || x == ']' || x == '}')) --depth;
-      else if (x == '}') break;
-      else if (x == ':' && depth == 0 && colon == 0) colon = k;
+      if (colon == 0 && (x == '(' || x == '[' || x == '{'))
+        ++depth;
+      else if (colon == 0 && depth > 0 && (x == ')' || x == ']' || x == '}'))
+        --depth;
+      else if (x == '}')
+        break;
+      else if (x == ':' && depth == 0 && colon == 0)
+        colon = k;
     }
     if (k >= stop) {
       diags.error(Code::BadInterpolation, {file, i, i + 1}, "this interpolation isn't closed")
@@ -112,7 +134,9 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
       piece.expr_end = piece.expr_begin;
     } else if (const size_t bad = inside.find_first_of("#\\"); bad != std::string::npos) {
       const auto at = static_cast<uint32_t>(piece.expr_begin + bad);
-      diags.error(Code::BadInterpolation, {file, at, at + 1}, fmt::format("`{}` can't stand in an interpolation", inside[bad]))
+      diags
+          .error(Code::BadInterpolation, {file, at, at + 1},
+                 fmt::format("`{}` can't stand in an interpolation", inside[bad]))
           .help("give the value a name first");
       piece.expr_end = piece.expr_begin;
     }
@@ -125,11 +149,14 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
 }
 
 std::string normalize_nfc(std::string_view text) {
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) return std::string(text);
+  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
+    return std::string(text);
   utf8proc_uint8_t* out = nullptr;
-  const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &out,
-                                             static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  std::string result = size < 0 ? std::string(text) : std::string(reinterpret_cast<const char*>(out), static_cast<size_t>(size));
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &out, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  std::string result =
+      size < 0 ? std::string(text) : std::string(reinterpret_cast<const char*>(out), static_cast<size_t>(size));
   std::free(out);
   return result;
 }

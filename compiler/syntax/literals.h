@@ -17,7 +17,8 @@ struct StringPiece {
   uint32_t begin = 0, end = 0;
 };
 /// Splits the string literal at bytes [begin, end), quotes included.
-std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t file, uint32_t begin, uint32_t end, Diagnostics& diags);
+std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t file, uint32_t begin, uint32_t end,
+                                      Diagnostics& diags);
 
 std::string normalize_nfc(std::string_view text);
 

@@ -30,7 +30,8 @@ std::unique_ptr<antlr4::ListTokenSource> token_source(const TokenList& list) {
 
 // Runs `rule` twice at most and gives its tree to `use`.
 template <class Rule, class Use>
-void run_parser(const SourceManager& sources, uint32_t file, const TokenList& list, bool is_interpolation, Diagnostics& diags, Rule rule, Use use) {
+void run_parser(const SourceManager& sources, uint32_t file, const TokenList& list, bool is_interpolation,
+                Diagnostics& diags, Rule rule, Use use) {
   const auto attempt = [&](bool silent) {
     const auto source = token_source(list);
     antlr4::CommonTokenStream stream(source.get());
@@ -53,16 +54,19 @@ void run_parser(const SourceManager& sources, uint32_t file, const TokenList& li
       // A brace that closes nothing follows from an opening one that the parser missed.
       if (!strategy || !strategy->missed_brace())
         for (uint32_t at : list.extra_closers)
-          diags.error(Code::MismatchedBracket, {file, at, at + 1}, fmt::format("`{}` closes nothing", sources.text({file, at, at + 1})));
+          diags.error(Code::MismatchedBracket, {file, at, at + 1},
+                      fmt::format("`{}` closes nothing", sources.text({file, at, at + 1})));
       // What isn't understood is never passed over: if the other error was taken back, this one stands.
       if (strategy && diags.all().empty() && strategy->first_muted())
-        diags.error(Code::UnexpectedToken, {file, *strategy->first_muted(), *strategy->first_muted()}, "this line can't be understood");
+        diags.error(Code::UnexpectedToken, {file, *strategy->first_muted(), *strategy->first_muted()},
+                    "this line can't be understood");
       use(tree);
     } catch (const antlr4::ParseCancellationException&) {
       return false;
     } catch (const TooDeep& deep) {
       const Token& t = list.tokens[deep.token->getTokenIndex()];
-      diags.error(Code::NestedTooDeeply, {file, t.begin, t.end}, "this nests too deeply").help("split it with `let`, or move a part to a `fn`");
+      diags.error(Code::NestedTooDeeply, {file, t.begin, t.end}, "this nests too deeply")
+          .help("split it with `let`, or move a part to a `fn`");
     }
     return true;
   };
@@ -71,22 +75,28 @@ void run_parser(const SourceManager& sources, uint32_t file, const TokenList& li
 
 }  // namespace
 
-std::unique_ptr<ast::Program> parse_program(const SourceManager& sources, uint32_t file, const TokenList& list, Diagnostics& diags) {
+std::unique_ptr<ast::Program> parse_program(const SourceManager& sources, uint32_t file, const TokenList& list,
+                                            Diagnostics& diags) {
   std::unique_ptr<ast::Program> program;
-  run_parser(sources, file, list, false, diags, [](P& p) { return p.program(); },
-             [&](P::ProgramContext* tree) { program = build_program(tree, sources, file, list, diags); });
+  run_parser(
+      sources, file, list, false, diags, [](P& p) { return p.program(); },
+      [&](P::ProgramContext* tree) { program = build_program(tree, sources, file, list, diags); });
   return program;
 }
 
-ast::ExprPtr parse_interpolation(const SourceManager& sources, uint32_t file, uint32_t begin, uint32_t end, Diagnostics& diags) {
+ast::ExprPtr parse_interpolation(const SourceManager& sources, uint32_t file, uint32_t begin, uint32_t end,
+                                 Diagnostics& diags) {
   ast::ExprPtr expr;
   const size_t before = diags.all().size();
   TokenList list = lex(sources, file, begin, end, diags);
   filter(list, sources, file, diags);
   if (list.too_deep) return nullptr;
-  run_parser(sources, file, list, true, diags, [](P& p) { return p.interpolation(); }, [&](P::InterpolationContext* tree) {
-    if (diags.all().size() == before && !tree->exception) expr = build_interpolation(tree, sources, file, list, diags);
-  });
+  run_parser(
+      sources, file, list, true, diags, [](P& p) { return p.interpolation(); },
+      [&](P::InterpolationContext* tree) {
+        if (diags.all().size() == before && !tree->exception)
+          expr = build_interpolation(tree, sources, file, list, diags);
+      });
   return expr;
 }
 

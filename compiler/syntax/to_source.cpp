@@ -15,28 +15,40 @@ enum Level { kPipe = 1, kRange, kOr, kAnd, kNot, kCompare, kSum, kProduct, kMinu
 
 Level level(BinaryOp op) {
   switch (op) {
-    case BinaryOp::pow: return kPower;
+    case BinaryOp::pow:
+      return kPower;
     case BinaryOp::mul:
     case BinaryOp::div:
     case BinaryOp::floordiv:
     case BinaryOp::mod:
-    case BinaryOp::matmul: return kProduct;
+    case BinaryOp::matmul:
+      return kProduct;
     case BinaryOp::add:
-    case BinaryOp::sub: return kSum;
-    case BinaryOp::and_: return kAnd;
-    case BinaryOp::or_: return kOr;
-    default: return kCompare;
+    case BinaryOp::sub:
+      return kSum;
+    case BinaryOp::and_:
+      return kAnd;
+    case BinaryOp::or_:
+      return kOr;
+    default:
+      return kCompare;
   }
 }
 
 Level level(const Expr& e) {
   switch (e.kind) {
-    case Expr::Kind::binary: return level(as<BinaryExpr>(e).op);
-    case Expr::Kind::unary: return as<UnaryExpr>(e).op == UnaryOp::neg ? kMinus : kNot;
-    case Expr::Kind::range: return kRange;
-    case Expr::Kind::pipe: return kPipe;
-    case Expr::Kind::int_: return as<IntExpr>(e).value < 0 ? kMinus : kPostfix;
-    default: return kPostfix;
+    case Expr::Kind::binary:
+      return level(as<BinaryExpr>(e).op);
+    case Expr::Kind::unary:
+      return as<UnaryExpr>(e).op == UnaryOp::neg ? kMinus : kNot;
+    case Expr::Kind::range:
+      return kRange;
+    case Expr::Kind::pipe:
+      return kPipe;
+    case Expr::Kind::int_:
+      return as<IntExpr>(e).value < 0 ? kMinus : kPostfix;
+    default:
+      return kPostfix;
   }
 }
 
@@ -46,15 +58,29 @@ std::string escape(const std::string& s) {
     const CodePoint c = code_point_at(s, i);
     i += c.size;
     switch (c.value) {
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\\': out += "\\\\"; break;
-      case '"': out += "\\\""; break;
-      case '{': out += "{{"; break;
-      case '}': out += "}}"; break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '{':
+        out += "{{";
+        break;
+      case '}':
+        out += "}}";
+        break;
       default:
-        if (c.value < 0x20 || c.value == 0x7F) out += fmt::format("\\u{{{:X}}}", static_cast<uint32_t>(c.value));
-        else append_utf8(out, c.value);
+        if (c.value < 0x20 || c.value == 0x7F)
+          out += fmt::format("\\u{{{:X}}}", static_cast<uint32_t>(c.value));
+        else
+          append_utf8(out, c.value);
     }
   }
   return out;
@@ -65,8 +91,12 @@ struct Writer {
 
   void pattern(const Pattern& p, bool top = false) {
     switch (p.kind) {
-      case Pattern::Kind::name: out += p.name.text; return;
-      case Pattern::Kind::ignore: out += "_"; return;
+      case Pattern::Kind::name:
+        out += p.name.text;
+        return;
+      case Pattern::Kind::ignore:
+        out += "_";
+        return;
       case Pattern::Kind::tuple:
         if (!top) out += "(";
         for (size_t i = 0; i < p.items.size(); ++i) {
@@ -111,7 +141,9 @@ struct Writer {
   }
   void expr(const Expr& e) {
     switch (e.kind) {
-      case Expr::Kind::int_: out += std::to_string(as<IntExpr>(e).value); return;
+      case Expr::Kind::int_:
+        out += std::to_string(as<IntExpr>(e).value);
+        return;
       case Expr::Kind::float_: {
         std::string s = fmt::format("{}", as<FloatExpr>(e).value);
         // The shortest form of 2.0 is "2", of 1e20 "1e+20", of 1e-7 "1e-07".
@@ -137,10 +169,18 @@ struct Writer {
         }
         out += '"';
         return;
-      case Expr::Kind::bool_: out += as<BoolExpr>(e).value ? "true" : "false"; return;
-      case Expr::Kind::none: out += "None"; return;
-      case Expr::Kind::wildcard: out += "_"; return;
-      case Expr::Kind::name: out += as<NameExpr>(e).name; return;
+      case Expr::Kind::bool_:
+        out += as<BoolExpr>(e).value ? "true" : "false";
+        return;
+      case Expr::Kind::none:
+        out += "None";
+        return;
+      case Expr::Kind::wildcard:
+        out += "_";
+        return;
+      case Expr::Kind::name:
+        out += as<NameExpr>(e).name;
+        return;
       case Expr::Kind::tuple: {
         const auto& t = as<TupleExpr>(e);
         out += "(";
@@ -234,9 +274,15 @@ struct Writer {
           out += comma;
           comma = ", ";
           switch (s.kind) {
-            case Subscript::Kind::ellipsis: out += "..."; break;
-            case Subscript::Kind::new_axis: out += "None"; break;
-            case Subscript::Kind::expr: expr(*s.expr); break;
+            case Subscript::Kind::ellipsis:
+              out += "...";
+              break;
+            case Subscript::Kind::new_axis:
+              out += "None";
+              break;
+            case Subscript::Kind::expr:
+              expr(*s.expr);
+              break;
             case Subscript::Kind::slice:
               if (s.lo) expr(*s.lo);
               out += ":";
@@ -286,8 +332,10 @@ struct Writer {
         pattern(l.params, true);
         out += " -> ";
         const ExprStmt* only = l.body.stmts.size() == 1 ? dyn<ExprStmt>(l.body.stmts[0].get()) : nullptr;
-        if (only) expr(*only->value);
-        else out += "...";
+        if (only)
+          expr(*only->value);
+        else
+          out += "...";
         out += " }";
         return;
       }

@@ -22,7 +22,11 @@ constexpr size_t kMaxBrackets = 150;
 class Filter {
  public:
   Filter(TokenList& list, const SourceManager& sources, uint32_t file, Diagnostics& diags)
-      : list_(list), source_(sources.file(file).text), line_starts_(sources.file(file).line_starts), file_(file), diags_(diags) {}
+      : list_(list),
+        source_(sources.file(file).text),
+        line_starts_(sources.file(file).line_starts),
+        file_(file),
+        diags_(diags) {}
 
   void run() {
     repair();
@@ -40,7 +44,8 @@ class Filter {
     const auto next = std::upper_bound(line_starts_.begin(), line_starts_.end(), at);
     const uint32_t end = next == line_starts_.end() ? static_cast<uint32_t>(source_.size()) : *next - 1;
     const Muted line{*(next - 1), end};
-    if (list_.muted.empty() || list_.muted.back().begin != line.begin || list_.muted.back().end != line.end) list_.muted.push_back(line);
+    if (list_.muted.empty() || list_.muted.back().begin != line.begin || list_.muted.back().end != line.end)
+      list_.muted.push_back(line);
   }
   DiagnosticBuilder foreign(Span s, std::string message, std::string help) {
     mute_line(s.begin);
@@ -80,36 +85,56 @@ void Filter::repair() {
     Token t = in[i];
     switch (t.type) {
       case L::INT:
-      case L::BAD_NUMBER: repair_number(in, i, out); continue;
+      case L::BAD_NUMBER:
+        repair_number(in, i, out);
+        continue;
       case L::BAD_STRING:
         mute_line(t.begin);
-        diags_.error(Code::UnterminatedString, span(t), "this string has no end").help("a string ends on its line with `\"`; a new line in it is written `\\n`");
+        diags_.error(Code::UnterminatedString, span(t), "this string has no end")
+            .help("a string ends on its line with `\"`; a new line in it is written `\\n`");
         t.type = L::STRING;
         t.damaged = true;
         break;
       case L::SINGLE_QUOTED:
-        foreign(span(t), "strings stand in double quotes", "write `\"" + std::string(source_.substr(t.begin + 1, t.end - t.begin - 2)) + "\"`")
+        foreign(span(t), "strings stand in double quotes",
+                "write `\"" + std::string(source_.substr(t.begin + 1, t.end - t.begin - 2)) + "\"`")
             .fix(span(t), "\"" + std::string(source_.substr(t.begin + 1, t.end - t.begin - 2)) + "\"");
         t.type = L::STRING;
         t.damaged = true;
         break;
       case L::SEMICOLON:
-        if (!semicolon_reported_) foreign(span(t), "`;` is not part of the language", "a new line ends a statement").fix(span(t), "\n");
+        if (!semicolon_reported_)
+          foreign(span(t), "`;` is not part of the language", "a new line ends a statement").fix(span(t), "\n");
         semicolon_reported_ = true;
         mute_line(t.begin);
         t.type = L::NL;
         break;
-      case L::AMPAMP: foreign(span(t), "`&&` is not part of the language", "write `and`").fix(span(t), "and"); t.type = L::AND; break;
-      case L::BARBAR: foreign(span(t), "`||` is not part of the language", "write `or`").fix(span(t), "or"); t.type = L::OR; break;
-      case L::BANG: foreign(span(t), "`!` is not part of the language", "write `not`").fix(span(t), "not "); t.type = L::NOT; break;
+      case L::AMPAMP:
+        foreign(span(t), "`&&` is not part of the language", "write `and`").fix(span(t), "and");
+        t.type = L::AND;
+        break;
+      case L::BARBAR:
+        foreign(span(t), "`||` is not part of the language", "write `or`").fix(span(t), "or");
+        t.type = L::OR;
+        break;
+      case L::BANG:
+        foreign(span(t), "`!` is not part of the language", "write `not`").fix(span(t), "not ");
+        t.type = L::NOT;
+        break;
       case L::PLUSPLUS:
         foreign(span(t), "`++` is not part of the language", "a `var` is changed by `x = x + 1`");
-        if (i + 1 < in.size() && in[i + 1].type != L::NL && in[i + 1].type != L::EOF) { t.type = L::PLUS; break; }
+        if (i + 1 < in.size() && in[i + 1].type != L::NL && in[i + 1].type != L::EOF) {
+          t.type = L::PLUS;
+          break;
+        }
         continue;
       case L::MINUS:
-        if (!out.empty() && ends_operand(out.back().type) && i + 2 < in.size() && in[i + 1].type == L::MINUS && adjacent(t, in[i + 1]) &&
-            (in[i + 2].type == L::NL || in[i + 2].type == L::EOF || in[i + 2].type == L::SEMICOLON || in[i + 2].type == L::RBRACE)) {
-          foreign({file_, t.begin, in[i + 1].end}, "`--` is not part of the language", "a `var` is changed by `x = x - 1`");
+        if (!out.empty() && ends_operand(out.back().type) && i + 2 < in.size() && in[i + 1].type == L::MINUS &&
+            adjacent(t, in[i + 1]) &&
+            (in[i + 2].type == L::NL || in[i + 2].type == L::EOF || in[i + 2].type == L::SEMICOLON ||
+             in[i + 2].type == L::RBRACE)) {
+          foreign({file_, t.begin, in[i + 1].end}, "`--` is not part of the language",
+                  "a `var` is changed by `x = x - 1`");
           ++i;
           continue;
         }
@@ -122,9 +147,17 @@ void Filter::repair() {
         t.type = L::ASSIGN;
         break;
       }
-      case L::FAT_ARROW: foreign(span(t), "`=>` is not part of the language", "write `->`").fix(span(t), "->"); t.type = L::ARROW; break;
-      case L::COLON_EQ: foreign(span(t), "`:=` is not part of the language", "`let x = ...` binds a name, `x = ...` changes a `var`"); t.type = L::ASSIGN; break;
-      case L::OTHER: repair_other(in, i, out); continue;
+      case L::FAT_ARROW:
+        foreign(span(t), "`=>` is not part of the language", "write `->`").fix(span(t), "->");
+        t.type = L::ARROW;
+        break;
+      case L::COLON_EQ:
+        foreign(span(t), "`:=` is not part of the language", "`let x = ...` binds a name, `x = ...` changes a `var`");
+        t.type = L::ASSIGN;
+        break;
+      case L::OTHER:
+        repair_other(in, i, out);
+        continue;
       default:
         if (is_word(t.type) && repair_word(in, i, out)) continue;
     }
@@ -144,11 +177,13 @@ void Filter::repair_number(const std::vector<Token>& in, size_t& i, std::vector<
       const std::string w = text(word);
       const bool exponent = (w[0] == 'e' || w[0] == 'E') && w.find_first_not_of("0123456789", 1) == std::string::npos;
       diags_.error(Code::BadNumber, {file_, t.begin, word.end}, "a point needs a digit after it")
-          .help(exponent ? fmt::format("write `{}.0{}`", digits, w) : fmt::format("a number's method is called in parentheses: `({}).{}`", digits, w));
+          .help(exponent ? fmt::format("write `{}.0{}`", digits, w)
+                         : fmt::format("a number's method is called in parentheses: `({}).{}`", digits, w));
       t.end = word.end;
       i += 2;
     } else {
-      diags_.error(Code::BadNumber, {file_, t.begin, dot.end}, "a point needs a digit after it").help(fmt::format("write `{}.0`", digits))
+      diags_.error(Code::BadNumber, {file_, t.begin, dot.end}, "a point needs a digit after it")
+          .help(fmt::format("write `{}.0`", digits))
           .fix({file_, t.begin, dot.end}, digits + ".0");
       t.end = dot.end;
       i += 1;
@@ -200,7 +235,8 @@ void Filter::repair_number(const std::vector<Token>& in, size_t& i, std::vector<
     message = "an exponent needs digits";
     help = fmt::format("write `{}3` or `{}-3`", s, s);
   } else if (!only_digits && s[not_digit] != '.' && s.find_first_of(".+-") == std::string::npos) {
-    if (s.substr(not_digit) == "f" || s.substr(not_digit) == "L" || s.substr(not_digit) == "l" || s.substr(not_digit) == "j") {
+    if (s.substr(not_digit) == "f" || s.substr(not_digit) == "L" || s.substr(not_digit) == "l" ||
+        s.substr(not_digit) == "j") {
       message = "numbers have no suffix";
       fix = s.substr(0, not_digit);
       help = fmt::format("write `{}`", fix);
@@ -233,17 +269,22 @@ bool Filter::repair_word(const std::vector<Token>& in, size_t& i, std::vector<To
     return true;
   };
   if (t.type == L::LET && next.type == L::ID && text(next) == "mut" && is_name(in[i + 2].type)) {
-    foreign({file_, t.begin, next.end}, "`let mut` is not part of the language", "what changes is declared by `var`").fix({file_, t.begin, next.end}, "var");
+    foreign({file_, t.begin, next.end}, "`let mut` is not part of the language", "what changes is declared by `var`")
+        .fix({file_, t.begin, next.end}, "var");
     ++i;
     return replace(L::VAR);
   }
   if (t.type == L::CLASS && at_start && is_name(next.type) && next.type != L::IN && next.type != L::AS) {
-    foreign(span(t), "`class` doesn't declare anything", fmt::format("a layer is declared by `layer {}(...) {{ ... }}`", text(next))).fix(span(t), "layer");
+    foreign(span(t), "`class` doesn't declare anything",
+            fmt::format("a layer is declared by `layer {}(...) {{ ... }}`", text(next)))
+        .fix(span(t), "layer");
     return replace(L::LAYER);
   }
   if (t.type != L::ID) return false;
-  if (next.type == L::STRING && adjacent(t, next) && w.size() <= 2 && w.find_first_not_of("fFrRbBuU") == std::string::npos) {
-    foreign(span(t), fmt::format("strings have no prefix `{}`", w), "every string interpolates: `\"epoch {epoch}\"`").fix(span(t), "");
+  if (next.type == L::STRING && adjacent(t, next) && w.size() <= 2 &&
+      w.find_first_not_of("fFrRbBuU") == std::string::npos) {
+    foreign(span(t), fmt::format("strings have no prefix `{}`", w), "every string interpolates: `\"epoch {epoch}\"`")
+        .fix(span(t), "");
     return true;
   }
   if (w == "elif" || w == "elseif" || w == "elsif") {
@@ -258,11 +299,14 @@ bool Filter::repair_word(const std::vector<Token>& in, size_t& i, std::vector<To
   }
   if (!at_start || !is_name(next.type) || next.type == L::IN) return false;
   if (w == "def" || w == "func" || w == "function" || w == "fun" || w == "proc") {
-    foreign(span(t), fmt::format("`{}` doesn't declare a function", w), fmt::format("write `fn {}(...) {{ ... }}`", text(next))).fix(span(t), "fn");
+    foreign(span(t), fmt::format("`{}` doesn't declare a function", w),
+            fmt::format("write `fn {}(...) {{ ... }}`", text(next)))
+        .fix(span(t), "fn");
     return replace(L::FN);
   }
   if (w == "const" || w == "val" || w == "auto" || w == "final") {
-    foreign(span(t), fmt::format("`{}` is not part of the language", w), "`let` binds a name, `var` one that changes").fix(span(t), "let");
+    foreign(span(t), fmt::format("`{}` is not part of the language", w), "`let` binds a name, `var` one that changes")
+        .fix(span(t), "let");
     return replace(L::LET);
   }
   if (w == "mut") {
@@ -303,7 +347,9 @@ void Filter::repair_other(const std::vector<Token>& in, size_t& i, std::vector<T
       {"\xE2\x86\x92", "write `->`", L::ARROW},
       {"\xE2\x80\xA6", "write `...`", L::ELLIPSIS},
   };
-  if (list_.is_muted(t.begin) && text(t) == source_.substr(t.begin, 1) && static_cast<unsigned char>(source_[t.begin]) >= 0x80) return;
+  if (list_.is_muted(t.begin) && text(t) == source_.substr(t.begin, 1) &&
+      static_cast<unsigned char>(source_[t.begin]) >= 0x80)
+    return;
   // A run of unknown characters is one error.
   Token run = t;
   while (in[i + 1].type == L::OTHER && adjacent(run, in[i + 1]) && text(in[i + 1]) == text(t)) run.end = in[++i].end;
@@ -330,7 +376,9 @@ void Filter::balance() {
   std::vector<Token>& out = list_.tokens;
   out.reserve(in.size());
   std::vector<size_t> open;  // indices in `out`
-  auto closer_of = [](size_t type) { return type == L::LPAREN ? L::RPAREN : type == L::LBRACKET ? L::RBRACKET : L::RBRACE; };
+  auto closer_of = [](size_t type) {
+    return type == L::LPAREN ? L::RPAREN : type == L::LBRACKET ? L::RBRACKET : L::RBRACE;
+  };
   auto close_missing = [&](uint32_t at) {
     const Token& opening = out[open.back()];
     Token t;
@@ -348,8 +396,12 @@ void Filter::balance() {
   };
   // The first pair of braces whose lines are indented differently: near it the missing one is likely to be.
   std::optional<std::pair<Token, Token>> stray;
-  auto line_start = [&](uint32_t at) { return size_t{*(std::upper_bound(line_starts_.begin(), line_starts_.end(), at) - 1)}; };
-  auto indentation = [&](uint32_t at) { return std::min(source_.find_first_not_of(" \t", line_start(at)), source_.size()) - line_start(at); };
+  auto line_start = [&](uint32_t at) {
+    return size_t{*(std::upper_bound(line_starts_.begin(), line_starts_.end(), at) - 1)};
+  };
+  auto indentation = [&](uint32_t at) {
+    return std::min(source_.find_first_not_of(" \t", line_start(at)), source_.size()) - line_start(at);
+  };
   auto first_on_line = [&](uint32_t at) { return line_start(at) + indentation(at) == at; };
   for (Token& t : in) {
     switch (t.type) {
@@ -391,24 +443,30 @@ void Filter::balance() {
             while (open.size() > k) close_missing(at);
           }
         }
-        if (!stray && t.type == L::RBRACE && first_on_line(t.begin) && indentation(t.begin) != indentation(out[open.back()].begin)) stray = {out[open.back()], t};
+        if (!stray && t.type == L::RBRACE && first_on_line(t.begin) &&
+            indentation(t.begin) != indentation(out[open.back()].begin))
+          stray = {out[open.back()], t};
         open.pop_back();
         out.push_back(t);
         break;
       }
       case L::NL:
         // The end of a string that isn't there took its closing brackets with it.
-        while (!open.empty() && out[open.back()].type != L::LBRACE && damaged_on_line(out[open.back()].begin)) close_missing(t.begin);
+        while (!open.empty() && out[open.back()].type != L::LBRACE && damaged_on_line(out[open.back()].begin))
+          close_missing(t.begin);
         out.push_back(t);
         break;
       case L::EOF: {
-        while (!open.empty() && out[open.back()].type != L::LBRACE && damaged_on_line(out[open.back()].begin)) close_missing(t.begin);
+        while (!open.empty() && out[open.back()].type != L::LBRACE && damaged_on_line(out[open.back()].begin))
+          close_missing(t.begin);
         if (!open.empty()) {
           size_t last = source_.find_last_not_of(" \t\r\n", t.begin == 0 ? 0 : t.begin - 1);
           const uint32_t at = last == std::string_view::npos ? t.begin : static_cast<uint32_t>(last + 1);
-          auto d = diags_.error(Code::UnclosedBracket, {file_, at, at}, fmt::format("`{}` is never closed", text(out[open.back()])));
+          auto d = diags_.error(Code::UnclosedBracket, {file_, at, at},
+                                fmt::format("`{}` is never closed", text(out[open.back()])));
           d.at("the file ends here");
-          for (size_t k = open.size(); k-- > 0 && open.size() - k <= 3;) d.label(span(out[open[k]]), k + 1 == open.size() ? "opened here" : "open too");
+          for (size_t k = open.size(); k-- > 0 && open.size() - k <= 3;)
+            d.label(span(out[open[k]]), k + 1 == open.size() ? "opened here" : "open too");
           if (stray && out[open.back()].type == L::LBRACE)
             d.label(span(stray->first), "its `}` is indented otherwise").label(span(stray->second), "this one");
           // Closing brackets behind it were likely meant for it.
@@ -418,7 +476,8 @@ void Filter::balance() {
         out.push_back(t);
         break;
       }
-      default: out.push_back(t);
+      default:
+        out.push_back(t);
     }
   }
 }
@@ -462,8 +521,14 @@ void Filter::shape() {
     match_.assign(list_.tokens.size(), 0);
     std::vector<size_t> open;
     for (size_t i = 0; i < list_.tokens.size(); ++i) switch (list_.tokens[i].type) {
-        case L::LPAREN: case L::LBRACKET: case L::LBRACE: open.push_back(i); break;
-        case L::RPAREN: case L::RBRACKET: case L::RBRACE:
+        case L::LPAREN:
+        case L::LBRACKET:
+        case L::LBRACE:
+          open.push_back(i);
+          break;
+        case L::RPAREN:
+        case L::RBRACKET:
+        case L::RBRACE:
           match_[i] = open.back();
           match_[open.back()] = i;
           open.pop_back();
@@ -483,7 +548,8 @@ void Filter::shape() {
     out.push_back(t);
   };
   auto end_statement = [&] {
-    if (ends_with({L::NL, L::LBRACE}) || (out.back().type == L::ARROW && !stack.empty() && stack.back() == Open::block)) return;
+    if (ends_with({L::NL, L::LBRACE}) || (out.back().type == L::ARROW && !stack.empty() && stack.back() == Open::block))
+      return;
     Token t;
     t.type = L::NL;
     t.begin = t.end = out.back().end;
@@ -501,10 +567,14 @@ void Filter::shape() {
         continue;
       case L::LBRACE: {
         const bool head = !out.empty() && (out.back().type == L::IF || out.back().type == L::WHILE) &&
-                          !(i + 2 < in.size() && (is_word(in[i + 1].type) || in[i + 1].type == L::STRING) && in[i + 2].type == L::COLON);
-        const bool block = block_braces[i] || head || (!out.empty() && (ends_operand(out.back().type) || out.back().type == L::ELSE));
-        if (!block_braces[i] && is_lambda_head(i)) t.type = L::LAMBDA;
-        else if (!block) t.type = L::LRECORD;
+                          !(i + 2 < in.size() && (is_word(in[i + 1].type) || in[i + 1].type == L::STRING) &&
+                            in[i + 2].type == L::COLON);
+        const bool block =
+            block_braces[i] || head || (!out.empty() && (ends_operand(out.back().type) || out.back().type == L::ELSE));
+        if (!block_braces[i] && is_lambda_head(i))
+          t.type = L::LAMBDA;
+        else if (!block)
+          t.type = L::LRECORD;
         put(t);
         stack.push_back(t.type == L::LRECORD ? Open::record : Open::block);
         continue;
@@ -525,8 +595,10 @@ void Filter::shape() {
         continue;
       case L::NL: {
         if (!stack.empty() && stack.back() == Open::paren) continue;
-        if (ends_with({L::NL, L::LBRACE, L::LRECORD, L::PLUS, L::MINUS, L::STAR, L::SLASH, L::FLOORDIV, L::PERCENT, L::AT, L::POW, L::EQ, L::NE,
-                       L::LT, L::LE, L::GT, L::GE, L::AND, L::OR, L::COMMA, L::PIPE, L::ARROW, L::ASSIGN, L::DOTDOT, L::DOTDOTEQ}))
+        if (ends_with({L::NL,       L::LBRACE,  L::LRECORD, L::PLUS,    L::MINUS, L::STAR,  L::SLASH,
+                       L::FLOORDIV, L::PERCENT, L::AT,      L::POW,     L::EQ,    L::NE,    L::LT,
+                       L::LE,       L::GT,      L::GE,      L::AND,     L::OR,    L::COMMA, L::PIPE,
+                       L::ARROW,    L::ASSIGN,  L::DOTDOT,  L::DOTDOTEQ}))
           continue;
         size_t next = i;
         while (in[next].type == L::NL) ++next;
@@ -536,7 +608,8 @@ void Filter::shape() {
         put(t);
         continue;
       }
-      default: break;
+      default:
+        break;
     }
     if (is_word(t.type)) {
       const size_t next = in[i + 1].type;
@@ -545,11 +618,13 @@ void Filter::shape() {
         t.type = L::ID;
       } else if (t.type == L::VAR && next == L::LPAREN) {
         t.type = L::ID;
-      } else if (t.type == L::ID && (w == "minimize" || w == "grad") && next == L::LPAREN && in[match_[i + 1] + 1].type == L::LBRACE) {
+      } else if (t.type == L::ID && (w == "minimize" || w == "grad") && next == L::LPAREN &&
+                 in[match_[i + 1] + 1].type == L::LBRACE) {
         t.type = w == "grad" ? L::GRAD : L::MINIMIZE;
         block_braces[match_[i + 1] + 1] = 1;
       } else if (t.type == L::ID && w == "seed" && starts_statement(out) &&
-                 (is_word(next) || next == L::INT || next == L::FLOAT || next == L::STRING || next == L::LPAREN || next == L::MINUS)) {
+                 (is_word(next) || next == L::INT || next == L::FLOAT || next == L::STRING || next == L::LPAREN ||
+                  next == L::MINUS)) {
         t.type = L::SEED;
       }
     }
@@ -560,6 +635,8 @@ void Filter::shape() {
 
 }  // namespace
 
-void filter(TokenList& list, const SourceManager& sources, uint32_t file, Diagnostics& diags) { Filter(list, sources, file, diags).run(); }
+void filter(TokenList& list, const SourceManager& sources, uint32_t file, Diagnostics& diags) {
+  Filter(list, sources, file, diags).run();
+}
 
 }  // namespace nnlc::syntax

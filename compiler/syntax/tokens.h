@@ -9,11 +9,11 @@
 namespace nnlc::syntax {
 
 struct Token {
-  size_t type = 0;                ///< one of generated::NNLLexer's
-  uint32_t begin = 0, end = 0;    ///< bytes of the file
-  uint32_t depth = 0;             ///< open brackets around it (a bracket itself is outside)
-  bool synthetic = false;         ///< put in by the filter: an NL before `}`, a missing closing bracket
-  bool damaged = false;           ///< a malformed number or string that was reported
+  size_t type = 0;              ///< one of generated::NNLLexer's
+  uint32_t begin = 0, end = 0;  ///< bytes of the file
+  uint32_t depth = 0;           ///< open brackets around it (a bracket itself is outside)
+  bool synthetic = false;       ///< put in by the filter: an NL before `}`, a missing closing bracket
+  bool damaged = false;         ///< a malformed number or string that was reported
 };
 
 struct Comment {
@@ -44,8 +44,8 @@ TokenList lex(const SourceManager& sources, uint32_t file, uint32_t begin, uint3
 /// Reports and replaces what isn't NNL, balances the brackets, and applies the newline rules.
 void filter(TokenList& list, const SourceManager& sources, uint32_t file, Diagnostics& diags);
 
-bool is_word(size_t type);     ///< a name or a keyword
-bool is_name(size_t type);     ///< what the grammar's `name` takes
+bool is_word(size_t type);       ///< a name or a keyword
+bool is_name(size_t type);       ///< what the grammar's `name` takes
 bool ends_operand(size_t type);  ///< a token after which an expression may end
 
 }  // namespace nnlc::syntax

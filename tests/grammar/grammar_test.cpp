@@ -42,7 +42,8 @@ struct Parsed {
   uint32_t file;
   Diagnostics diags;
   std::unique_ptr<ast::Program> program;
-  explicit Parsed(std::string text, std::string name = "test.nnl") : file(sources.add(std::move(name), std::move(text))) {
+  explicit Parsed(std::string text, std::string name = "test.nnl")
+      : file(sources.add(std::move(name), std::move(text))) {
     program = syntax::parse(sources, file, diags);
     REQUIRE(program);
   }
@@ -51,7 +52,8 @@ struct Parsed {
     for (const Diagnostic& d : diags.all()) {
       const LineColumn p = sources.position(d.span.file, d.span.begin);
       std::string code = std::to_string(static_cast<unsigned>(d.code));
-      out += std::to_string(p.line) + ":" + std::to_string(p.column) + " N" + std::string(4 - code.size(), '0') + code + " " + d.message;
+      out += std::to_string(p.line) + ":" + std::to_string(p.column) + " N" + std::string(4 - code.size(), '0') + code +
+             " " + d.message;
       for (const std::string& h : d.helps) out += " [" + h + "]";
       out += "\n";
     }
@@ -126,10 +128,36 @@ TEST_CASE("layout: keeps the tree and the comments, and is stable") {
 }
 
 TEST_CASE("an expression as source reads back as itself") {
-  for (const char* text : {"-x ** 2", "(-x) ** 2", "2 ** -x ** 3", "(2 ** 3) ** 4", "a - (b - c)", "a - b - c", "(a + b) * c", "not (a and b) or c", "(a, b)",
-                           "(a,)", "[1, 2.0, 1e20, 1e-7]", "x[..., -1, None, 1:2, ::3]", "f(x, k = 3)", "xs.map { r -> r + 1 }", "a |> f |> g(1)", "(a |> f) + 1",
-                           "{a: 1, \"b c\": 2}", "\"a\\n{{ {x + 1:.2f} \\\"\"", "if a { 1 } else { 2 }", "(if a { 1 } else { 2 }) + 3", "0..=n - 1", "(0..n).len",
-                           "[i for i, j in xs]", "mean(for b in xs { f(b) })", "grad(x) { f(x) }", "Linear(_, 10)", "a.b.c[0](1)", "(1).abs()", "-1", "(a == b) == c"}) {
+  for (const char* text : {"-x ** 2",
+                           "(-x) ** 2",
+                           "2 ** -x ** 3",
+                           "(2 ** 3) ** 4",
+                           "a - (b - c)",
+                           "a - b - c",
+                           "(a + b) * c",
+                           "not (a and b) or c",
+                           "(a, b)",
+                           "(a,)",
+                           "[1, 2.0, 1e20, 1e-7]",
+                           "x[..., -1, None, 1:2, ::3]",
+                           "f(x, k = 3)",
+                           "xs.map { r -> r + 1 }",
+                           "a |> f |> g(1)",
+                           "(a |> f) + 1",
+                           "{a: 1, \"b c\": 2}",
+                           "\"a\\n{{ {x + 1:.2f} \\\"\"",
+                           "if a { 1 } else { 2 }",
+                           "(if a { 1 } else { 2 }) + 3",
+                           "0..=n - 1",
+                           "(0..n).len",
+                           "[i for i, j in xs]",
+                           "mean(for b in xs { f(b) })",
+                           "grad(x) { f(x) }",
+                           "Linear(_, 10)",
+                           "a.b.c[0](1)",
+                           "(1).abs()",
+                           "-1",
+                           "(a == b) == c"}) {
     Parsed f(std::string("let v = ") + text + "\n");
     REQUIRE_MESSAGE(f.errors() == "", text);
     CHECK(syntax::to_source(*ast::as<ast::LetStmt>(*f.program->stmts[0]).value) == text);
@@ -144,7 +172,8 @@ TEST_CASE("columns count code points; bytes that aren't UTF-8 are an error, not 
   // One name in two normal forms.
   Parsed nfc("let \xC3\xA9 = 1\nlet e\xCC\x81 = 2\n");
   REQUIRE(nfc.program->stmts.size() == 2);
-  CHECK(ast::as<ast::LetStmt>(*nfc.program->stmts[0]).pattern.name.text == ast::as<ast::LetStmt>(*nfc.program->stmts[1]).pattern.name.text);
+  CHECK(ast::as<ast::LetStmt>(*nfc.program->stmts[0]).pattern.name.text ==
+        ast::as<ast::LetStmt>(*nfc.program->stmts[1]).pattern.name.text);
 }
 
 TEST_CASE("deep nesting is an error, not a stack overflow") {
@@ -154,12 +183,27 @@ TEST_CASE("deep nesting is an error, not a stack overflow") {
     return out;
   };
   const size_t n = 20000;
-  for (const std::string& text :
-       {"let a = " + repeat("(", n), "let a = " + repeat("(", n) + "1" + repeat(")", n), "let a = " + repeat("[", n), "let a = " + repeat("- ", n) + "1",
-        "let a = " + repeat("not ", n) + "b", "let a = b" + repeat(" + b", n), "let a = b" + repeat(" ** b", n), "let a = b" + repeat(".c", n),
-        "let a = b" + repeat("(1)", n), "let a = b" + repeat("[0]", n), "let a = b" + repeat(" |> c", n), repeat("if a { ", n), "if a { b() }" + repeat(" else if a { b() }", n),
-        repeat("for a in b {\n", n), "let " + repeat("(", n) + "a", "let a: " + repeat("{a: ", n), repeat("layer A() { if b {", n), repeat("xs.map { a -> ", n),
-        "let s = \"{" + repeat("(", n) + "}\"", repeat("}", n), repeat("{a:", n)}) {
+  for (const std::string& text : {"let a = " + repeat("(", n),
+                                  "let a = " + repeat("(", n) + "1" + repeat(")", n),
+                                  "let a = " + repeat("[", n),
+                                  "let a = " + repeat("- ", n) + "1",
+                                  "let a = " + repeat("not ", n) + "b",
+                                  "let a = b" + repeat(" + b", n),
+                                  "let a = b" + repeat(" ** b", n),
+                                  "let a = b" + repeat(".c", n),
+                                  "let a = b" + repeat("(1)", n),
+                                  "let a = b" + repeat("[0]", n),
+                                  "let a = b" + repeat(" |> c", n),
+                                  repeat("if a { ", n),
+                                  "if a { b() }" + repeat(" else if a { b() }", n),
+                                  repeat("for a in b {\n", n),
+                                  "let " + repeat("(", n) + "a",
+                                  "let a: " + repeat("{a: ", n),
+                                  repeat("layer A() { if b {", n),
+                                  repeat("xs.map { a -> ", n),
+                                  "let s = \"{" + repeat("(", n) + "}\"",
+                                  repeat("}", n),
+                                  repeat("{a:", n)}) {
     Parsed f(text + "\n");
     CHECK_MESSAGE(f.diags.has_errors(), text.substr(0, 40));
     CHECK(f.diags.all().size() < 60);
@@ -176,11 +220,21 @@ TEST_CASE("damaged programs never crash, and each error has a place in the file"
       for (int k = 0; k < 1 + round % 4; ++k) {
         const size_t at = random() % text.size();
         switch (random() % 5) {
-          case 0: text.erase(at, 1 + random() % 8); break;
-          case 1: text.insert(at, 1, "(){}[]\"'#:=,.|>-+\n;\\_e0\xC3"[random() % 24]); break;
-          case 2: text[at] = static_cast<char>(random() % 256); break;
-          case 3: text.insert(at, text.substr(random() % text.size(), random() % 30)); break;
-          case 4: text.resize(at + 1); break;
+          case 0:
+            text.erase(at, 1 + random() % 8);
+            break;
+          case 1:
+            text.insert(at, 1, "(){}[]\"'#:=,.|>-+\n;\\_e0\xC3"[random() % 24]);
+            break;
+          case 2:
+            text[at] = static_cast<char>(random() % 256);
+            break;
+          case 3:
+            text.insert(at, text.substr(random() % text.size(), random() % 30));
+            break;
+          case 4:
+            text.resize(at + 1);
+            break;
         }
       }
       Parsed f(text);

@@ -55,8 +55,10 @@ TEST_CASE("text: both labels on one line, wide characters, tabs, end of file") {
         "warning[N0203]: m\n  --> a.nnl:1:13\n   |\n 1 | let \xE5\xB1\x82 = a @ b\n"
         "   |          -   ^ is f32[2]\n   |          is f32[3]\n");
   d.labels.clear();
-  d.span = {file, static_cast<uint32_t>(sources.file(file).text.size()), static_cast<uint32_t>(sources.file(file).text.size())};
-  CHECK(render_text(d, sources, false) == "warning[N0203]: m\n  --> a.nnl:2:3\n   |\n 2 |     x\n   |      ^ is f32[2]\n");
+  d.span = {file, static_cast<uint32_t>(sources.file(file).text.size()),
+            static_cast<uint32_t>(sources.file(file).text.size())};
+  CHECK(render_text(d, sources, false) ==
+        "warning[N0203]: m\n  --> a.nnl:2:3\n   |\n 2 |     x\n   |      ^ is f32[2]\n");
   d.span = {};
   CHECK(render_text(d, sources, false) == "warning[N0203]: m\n");
 }
@@ -85,7 +87,9 @@ TEST_CASE("json: one line, also for bytes that aren't UTF-8") {
   d.fixes = {{d.span, "w"}};
   const std::string j = render_json(d, sources);
   CHECK(j.find('\n') == std::string::npos);
-  CHECK(j.starts_with("{\"code\":\"N0007\",\"severity\":\"error\",\"message\":\"bad \xEF\xBF\xBD\",\"file\":\"a.nnl\",\"line\":2,\"column\":3,"));
+  CHECK(
+      j.starts_with("{\"code\":\"N0007\",\"severity\":\"error\",\"message\":\"bad "
+                    "\xEF\xBF\xBD\",\"file\":\"a.nnl\",\"line\":2,\"column\":3,"));
   CHECK(j.find("\"replacement\":\"w\"") != std::string::npos);
 }
 
