@@ -12,12 +12,6 @@ using graph::DType;
 using graph::Node;
 using graph::TensorType;
 
-std::optional<double> static_number(const Value& v) {
-  if (auto* d = v.get<double>()) return *d;
-  if (auto* n = v.get<graph::Dim>(); n && n->is_constant()) return static_cast<double>(n->value());
-  return std::nullopt;
-}
-
 bool is_callable(const Value& v) { return v.get<FunctionValue>() || v.get<LambdaValue>() || v.get<BoundBuiltin>(); }
 
 host::Type int_type() {
