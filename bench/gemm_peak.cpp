@@ -98,16 +98,19 @@ void shape(Jit& jit, nnl::Team& team, double peak, int64_t m, int64_t n, int64_t
       b.store(b.fmax(v, b.number(v, 0)), b.at(f32, b.arg(2), b.CreateAdd(b.mul(st.i, n), st.j)), st.mask);
     };
   int threads = team.size();
-  Memory scratch(gemm_scratch_bytes(s, c, jit.target(), threads) + 64), a(m * k * 4), w(k * n * 4), out(m * n * 4), bias(n * 4);
+  Memory scratch(gemm_scratch_bytes(s, c, jit.target(), threads) + 64), a(m * k * 4), w(k * n * 4), out(m * n * 4),
+      bias(n * 4);
   emit_gemm(b, s, c, {b.arg(0), b.arg(1), b.arg(2), b.arg(4), b.arg(5), b.arg(6)}, threads);
   b.CreateRetVoid();
   double t0 = now_s();
-  auto f = reinterpret_cast<void (*)(void*, void*, void*, void*, void*, int64_t, int64_t)>(jit.compile(std::move(ir), "gemm"));
+  auto f = reinterpret_cast<void (*)(void*, void*, void*, void*, void*, int64_t, int64_t)>(
+      jit.compile(std::move(ir), "gemm"));
   double compile_ms = (now_s() - t0) * 1e3;
   double t = best_s([&] { team.run([&](int i) { f(a.p, w.p, out.p, bias.p, scratch.p, i, threads); }); });
   double gflops = 2.0 * static_cast<double>(m * n) * static_cast<double>(k) / t * 1e-9;
-  std::printf("%5ld x %5ld x %5ld  %c%c%s  %8.1f us  %7.1f GFLOP/s  %5.1f %%   compiled in %.0f ms\n", m, n, k, ta ? 'T' : 'N',
-              tb ? 'T' : 'N', epilogue ? " bias+relu" : "          ", t * 1e6, gflops, gflops / peak * 100, compile_ms);
+  std::printf("%5ld x %5ld x %5ld  %c%c%s  %8.1f us  %7.1f GFLOP/s  %5.1f %%   compiled in %.0f ms\n", m, n, k,
+              ta ? 'T' : 'N', tb ? 'T' : 'N', epilogue ? " bias+relu" : "          ", t * 1e6, gflops,
+              gflops / peak * 100, compile_ms);
 }
 
 void function(Jit& jit, const char* name, llvm::Value* (*emit)(Builder&, llvm::Value*)) {
@@ -116,7 +119,8 @@ void function(Jit& jit, const char* name, llvm::Value* (*emit)(Builder&, llvm::V
   b.begin_function("f", {b.getPtrTy(), b.getPtrTy(), b.getInt64Ty()});
   int lanes = jit.target().f32_lanes();
   b.loop(b.i64(0), b.arg(2), lanes, [&](llvm::Value* i) {
-    b.store(emit(b, b.load(b.getFloatTy(), lanes, b.at(b.getFloatTy(), b.arg(0), i))), b.at(b.getFloatTy(), b.arg(1), i));
+    b.store(emit(b, b.load(b.getFloatTy(), lanes, b.at(b.getFloatTy(), b.arg(0), i))),
+            b.at(b.getFloatTy(), b.arg(1), i));
   });
   b.CreateRetVoid();
   auto f = reinterpret_cast<void (*)(float*, float*, int64_t)>(jit.compile(std::move(ir), "f"));
@@ -138,8 +142,8 @@ int main(int argc, char** argv) {
   cpu_time = team.size() == 1;
   double peak = fma_peak_gflops(jit, team);
   std::printf("%s, %d threads, FMA peak %.1f GFLOP/s\n", jit.describe().c_str(), team.size(), peak);
-  const int64_t sizes[][3] = {{64, 392, 784}, {64, 10, 392}, {1, 1024, 1024}, {37, 45, 53}, {128, 1024, 1024}, {768, 128, 128},
-                              {768, 512, 128}, {392, 784, 64}, {1024, 1024, 1024}};
+  const int64_t sizes[][3] = {{64, 392, 784},  {64, 10, 392},   {1, 1024, 1024}, {37, 45, 53},      {128, 1024, 1024},
+                              {768, 128, 128}, {768, 512, 128}, {392, 784, 64},  {1024, 1024, 1024}};
   for (auto& s : sizes)
     for (int t = 0; t < 4; t++) shape(jit, team, peak, s[0], s[1], s[2], t & 1, t & 2, false);
   shape(jit, team, peak, 64, 392, 784, false, true, true);

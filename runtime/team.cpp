@@ -76,8 +76,8 @@ int usable_cpus() {
   return n;
 }
 
-// A word that threads wait on until it changes: spinning first, then asleep. Waking goes through the mutex only when somebody sleeps.
-// (std::atomic::wait would do, but ThreadSanitizer doesn't see the futex behind it.)
+// A word that threads wait on until it changes: spinning first, then asleep. Waking goes through the mutex only when
+// somebody sleeps. (std::atomic::wait would do, but ThreadSanitizer doesn't see the futex behind it.)
 class Gate {
  public:
   uint32_t value() const { return word_.load(std::memory_order_acquire); }

@@ -16,7 +16,8 @@ using namespace nnlc::codegen::cpu;
 
 namespace {
 
-using Code = void (*)(const void* a, const void* b, void* c, const void* extra, void* scratch, int64_t thread, int64_t threads);
+using Code = void (*)(const void* a, const void* b, void* c, const void* extra, void* scratch, int64_t thread,
+                      int64_t threads);
 
 struct Compiled {
   Code code;
@@ -156,12 +157,14 @@ TEST_CASE("shapes and transposes") {
   for (auto& level : runnable_levels()) {
     CAPTURE(level);
     Jit jit(uncached(level));
-    int number = 0;  // each shape with all transposes on one level, with two of them on the others: compiling takes the time
+    int number =
+        0;  // each shape with all transposes on one level, with two of them on the others: compiling takes the time
     for (auto& s : shapes) {
       number++;
       for (int t = 0; t < 4; t++)
         if (level == runnable_levels()[0] || (t + number) % 2 == 0)
-          check_against_loops<float>(jit, dense(s[0], s[1], s[2], t & 1, t & 2), t == 0 ? std::vector{1, 2} : std::vector{1});
+          check_against_loops<float>(jit, dense(s[0], s[1], s[2], t & 1, t & 2),
+                                     t == 0 ? std::vector{1, 2} : std::vector{1});
     }
     check_against_loops<float>(jit, dense(40, 50, 60, false, true, true), {1, 2, 4});
     check_against_loops<float>(jit, dense(20, 100, 130, false, true), {1, 2});  // computed as its transpose
@@ -284,7 +287,8 @@ TEST_CASE("callbacks: operands computed while packing, bias and ReLU on the way 
             };
             return c;
           };
-          auto a = random_values<float>(m * k, 1), w = random_values<float>(n * k, 2), bias = random_values<float>(n, 5);
+          auto a = random_values<float>(m * k, 1), w = random_values<float>(n * k, 2),
+               bias = random_values<float>(n, 5);
           std::vector<float> first;
           for (int threads : {1, 4}) {
             std::vector<float> c(m * n + 8, -7);
@@ -296,8 +300,7 @@ TEST_CASE("callbacks: operands computed while packing, bias and ReLU on the way 
           for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {
               double sum = bias[j];
-              for (int64_t l = 0; l < k; l++)
-                sum += 2.0 * a[i * s.a_i + l * s.a_k] * (1.0 + w[j * s.b_j + l * s.b_k]);
+              for (int64_t l = 0; l < k; l++) sum += 2.0 * a[i * s.a_i + l * s.a_k] * (1.0 + w[j * s.b_j + l * s.b_k]);
               worst = std::max(worst, std::fabs(std::max(sum, 0.0) - first[i * n + j]) / static_cast<double>(k));
             }
           CHECK(worst < 2e-6);

@@ -118,7 +118,9 @@ TEST_CASE("text forms") {
   Jit jit(options("native"));
   CHECK(jit.optimized_text(scale(jit, "scale", 2)).find("define void @scale") != std::string::npos);
   CHECK(jit.assembly(scale(jit, "scale", 2)).find("scale:") != std::string::npos);
-  CHECK(jit.object(scale(jit, "scale", 2)).substr(0, 4) == "\x7f" "ELF");
+  CHECK(jit.object(scale(jit, "scale", 2)).substr(0, 4) ==
+        "\x7f"
+        "ELF");
 }
 
 TEST_CASE("the cache: hits, and entries that can't be trusted") {
@@ -140,8 +142,8 @@ TEST_CASE("the cache: hits, and entries that can't be trusted") {
     std::ofstream out(entry, std::ios::binary | std::ios::trunc);
     out << bytes;
   };
-  std::vector<std::string> bad{"", "nnlobj01", good.substr(0, 80), good.substr(0, good.size() - 1), good + "x",
-                               std::string(300, '\0')};
+  std::vector<std::string> bad{
+      "", "nnlobj01", good.substr(0, 80), good.substr(0, good.size() - 1), good + "x", std::string(300, '\0')};
   for (size_t at : {size_t{0}, size_t{9}, size_t{15}, size_t{20}, size_t{60}, size_t{100}, good.size() - 1}) {
     bad.push_back(good);
     bad.back()[at] = static_cast<char>(bad.back()[at] ^ 0x10);

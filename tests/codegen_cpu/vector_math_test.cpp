@@ -47,7 +47,8 @@ void emit_pow_map(Jit& jit, IrModule& ir, const char* name, bool f64, int lanes)
 double ulps(float got, double want) {
   if (std::isnan(want) || std::isnan(got)) return std::isnan(want) == std::isnan(got) ? 0 : INFINITY;
   float nearest = static_cast<float>(want);
-  if (got == nearest) return std::signbit(got) == std::signbit(nearest) ? std::fabs(want - nearest) > 0 ? 0.5 : 0 : INFINITY;
+  if (got == nearest)
+    return std::signbit(got) == std::signbit(nearest) ? std::fabs(want - nearest) > 0 ? 0.5 : 0 : INFINITY;
   if (std::isinf(nearest) || std::isinf(got)) {  // the border of overflow is a rounding question
     double at_border = std::fabs(std::isinf(nearest) ? double{got} : want);
     return at_border > 0x1.fffffcp127 ? 1 : INFINITY;
@@ -78,9 +79,11 @@ int64_t stride() {
   return s && std::atoll(s) > 0 ? std::atoll(s) : 10007;
 }
 
-const float kSpecial[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 1e-45f, -1e-45f, 1.17549435e-38f, 3.4028235e38f,
-                          -3.4028235e38f, 0.5f, 2.0f, 88.72284f, 88.7f, -87.3f, -103.97f, -104.5f, 0.625f, 0.95f, 1e-8f,
-                          131072.0f, 131073.0f, 3.1415927f, 1.5707964f, 1e22f};
+const float kSpecial[] = {0.0f,       -0.0f,      1.0f,      -1.0f,           INFINITY,      -INFINITY,
+                          NAN,        1e-45f,     -1e-45f,   1.17549435e-38f, 3.4028235e38f, -3.4028235e38f,
+                          0.5f,       2.0f,       88.72284f, 88.7f,           -87.3f,        -103.97f,
+                          -104.5f,    0.625f,     0.95f,     1e-8f,           131072.0f,     131073.0f,
+                          3.1415927f, 1.5707964f, 1e22f};
 
 }  // namespace
 
@@ -139,7 +142,9 @@ TEST_CASE("f32 pow") {
         y.push_back(e);
       }
     uint64_t state = 1;
-    auto next = [&] { return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695040888963407u) >> 32); };
+    auto next = [&] {
+      return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695040888963407u) >> 32);
+    };
     for (int i = 0; i < 100000; i++) {
       x.push_back(std::bit_cast<float>(next()));
       y.push_back(std::bit_cast<float>(next()));

@@ -9,12 +9,15 @@
 //
 //   for the thread's batches, row blocks (mc), k blocks (kc):
 //     pack the rows of A
-//     for column panels (nr): pack the panel of B; for row tiles (mr): micro kernel, then the store callback if k is complete
+//     for column panels (nr): pack the panel of B; for row tiles (mr): micro kernel, then the store callback if k is
+//     complete
 //
-// The micro kernels are functions of their own, so that the register allocator sees one k loop with its accumulators and
-// nothing else; at most four exist (inner, last rows, last columns, both) and one that packs B meanwhile. Two kinds:
-//   outer product: a vector along j of B times a broadcast of A; operands packed, or read in place where packing doesn't pay
-//   dot product: vectors along k of both sides, for few rows or few columns when both are contiguous along k
+// The micro kernels are functions of their own, so that the register allocator sees one k loop with its accumulators
+// and nothing else; at most four exist (inner, last rows, last columns, both) and one that packs B meanwhile. Two
+// kinds:
+//   outer product: a vector along j of B times a broadcast of A; operands packed, or read in place where packing
+//   doesn't pay dot product: vectors along k of both sides, for few rows or few columns when both are contiguous along
+//   k
 
 namespace nnlc::codegen::cpu {
 using namespace llvm;
@@ -46,11 +49,11 @@ struct Plan {
   int64_t kc = 1, mc = 1;
   Split split = Split::rows;
   bool pack_a = false, pack_b = false;
-  bool fused_pack = false;   // the first row tile of a panel reads B in place and leaves it packed for the others
-  bool direct = false;       // the micro kernel writes C itself
+  bool fused_pack = false;  // the first row tile of a panel reads B in place and leaves it packed for the others
+  bool direct = false;      // the micro kernel writes C itself
   int64_t batches = 1;
-  int64_t tile_ld = 0;       // row stride of the tile or of the partial sums
-  bool partial = false;      // sums wait in scratch between k blocks
+  int64_t tile_ld = 0;   // row stride of the tile or of the partial sums
+  bool partial = false;  // sums wait in scratch between k blocks
   // Scratch of a thread, offsets in elements of the sum's type.
   int64_t at_b = 0, at_tile = 0, thread_bytes = 0;
 };
@@ -84,7 +87,8 @@ Shape choose_shape(int64_t m, int64_t vectors, int64_t max_mr, int64_t max_nv, i
         cost += 1e-6 * static_cast<double>(mr + nv);
         if (cost < best.cost) best = {mr, nv, split, cost};
       };
-      consider(Split::rows, std::min(m, ceil_div(ceil_div(m, mr), threads) * mr), vectors, static_cast<double>(batches));
+      consider(Split::rows, std::min(m, ceil_div(ceil_div(m, mr), threads) * mr), vectors,
+               static_cast<double>(batches));
       if (threads > 1) {
         consider(Split::columns, m, std::min(vectors, ceil_div(ceil_div(vectors, nv), threads) * nv),
                  static_cast<double>(batches));
@@ -178,7 +182,9 @@ class Generator {
 
  private:
   Type* element(GemmElement e) {
-    return e == GemmElement::F64 ? b_.getDoubleTy() : e == GemmElement::F32 ? b_.getFloatTy() : static_cast<Type*>(b_.getInt16Ty());
+    return e == GemmElement::F64   ? b_.getDoubleTy()
+           : e == GemmElement::F32 ? b_.getFloatTy()
+                                   : static_cast<Type*>(b_.getInt16Ty());
   }
   // From memory to the sum's type.
   Value* widen(Builder& b, Value* v, GemmElement from) {
@@ -234,20 +240,22 @@ class Generator {
       if (p_.fused_pack)
         fuse = b_.CreateAnd(b_.CreateICmpEQ(cols, b_.i64(p_.nr)),
                             b_.CreateICmpEQ(width(ic, ie, p_.mr, s_.m), b_.i64(p_.mr)));
-      if (p_.pack_b) b_.when(b_.CreateNot(fuse), [&] {
-        Value* padded = s_.n % p_.nr == 0
-                            ? b_.i64(p_.nr)
-                            : b_.CreateAnd(b_.CreateNSWAdd(cols, b_.i64(p_.lanes - 1)), b_.i64(-p_.lanes));
-        pack(false, j, pc, pack_b_, kc, cols, padded);
-      });
+      if (p_.pack_b)
+        b_.when(b_.CreateNot(fuse), [&] {
+          Value* padded = s_.n % p_.nr == 0
+                              ? b_.i64(p_.nr)
+                              : b_.CreateAnd(b_.CreateNSWAdd(cols, b_.i64(p_.lanes - 1)), b_.i64(-p_.lanes));
+          pack(false, j, pc, pack_b_, kc, cols, padded);
+        });
       Value* bp = p_.pack_b ? pack_b_ : at_b(pc, j);
       b_.loop(ic, ie, p_.mr, [&](Value* i) {
         Value* rows = width(i, ie, p_.mr, s_.m);
         Value* ap = p_.pack_a ? packed_a(i, ic, kc) : at_a(i, pc);
-        Value* out = p_.direct    ? at_c(i, j)
-                     : p_.partial ? b_.at(sum_, tile_, b_.CreateNSWAdd(b_.mul(b_.CreateNSWSub(i, ic), p_.tile_ld),
-                                                                       b_.CreateNSWSub(j, jlo_)))
-                                  : tile_;
+        Value* out = p_.direct ? at_c(i, j)
+                     : p_.partial
+                         ? b_.at(sum_, tile_,
+                                 b_.CreateNSWAdd(b_.mul(b_.CreateNSWSub(i, ic), p_.tile_ld), b_.CreateNSWSub(j, jlo_)))
+                         : tile_;
         b_.choose(
             p_.fused_pack ? b_.CreateAnd(fuse, b_.CreateICmpEQ(i, ic)) : fuse,
             [&] {
@@ -272,21 +280,19 @@ class Generator {
   Value* at_b(Value* k, Value* j) {
     return b_.at(element(s_.b), b_side_, b_.CreateNSWAdd(b_.mul(k, s_.b_k), b_.mul(j, s_.b_j)));
   }
-  Value* at_c(Value* i, Value* j) {
-    return b_.at(sum_, c_, b_.CreateNSWAdd(b_.mul(i, s_.c_i), b_.mul(j, s_.c_j)));
-  }
+  Value* at_c(Value* i, Value* j) { return b_.at(sum_, c_, b_.CreateNSWAdd(b_.mul(i, s_.c_i), b_.mul(j, s_.c_j))); }
 
   // The tile's sums are complete: hand them on row by row.
   void finish(Value* i, Value* j, Value* tile, Value* rows, Value* cols) {
     b_.loop(b_.i64(0), rows, 1, [&](Value* r) {
       Value* row = b_.at(sum_, tile, b_.mul(r, p_.tile_ld));
       b_.vectors(b_.i64(0), cols, p_.lanes, [&](Value* x, Value* mask) {
-        GemmStore st{g_, b_.CreateNSWAdd(i, r), b_.CreateNSWAdd(j, x), p_.lanes,
-                     b_.load(sum_, p_.lanes, b_.at(sum_, row, x)), mask};
+        GemmStore st{
+            g_,  b_.CreateNSWAdd(i, r), b_.CreateNSWAdd(j, x), p_.lanes, b_.load(sum_, p_.lanes, b_.at(sum_, row, x)),
+            mask};
         if (call_.store) return call_.store(b_, st);
         Value *at = at_c(st.i, st.j), *stride = b_.i64(s_.c_j);
-        if (s_.accumulate)
-          st.value = b_.CreateFAdd(b_.load_strided(sum_, p_.lanes, at, stride, mask), st.value);
+        if (s_.accumulate) st.value = b_.CreateFAdd(b_.load_strided(sum_, p_.lanes, at, stride, mask), st.value);
         b_.store_strided(st.value, at, stride, mask);
       });
     });
@@ -332,8 +338,8 @@ class Generator {
       });
   }
 
-  // Whole vectors are stored even where fewer columns are left: what lands past a row is overwritten by the next row, what lands
-  // past the panel by the next panel or in slack. That needs the rows in order, hence k outside.
+  // Whole vectors are stored even where fewer columns are left: what lands past a row is overwritten by the next row,
+  // what lands past the panel by the next panel or in slack. That needs the rows in order, hence k outside.
   void straight(Builder& b, Value* dst, Value* kc, Value* n, Value* width,
                 function_ref<Value*(Value*, Value*, Value*)> load) {
     auto one = [&](Value* k) {
@@ -349,7 +355,8 @@ class Generator {
   }
 
   // Squares of lanes x lanes, transposed in registers. Rows past n repeat the last one.
-  void turn(Builder& b, Value* dst, Value* kc, Value* n, Value* width, function_ref<Value*(Value*, Value*, Value*)> load) {
+  void turn(Builder& b, Value* dst, Value* kc, Value* n, Value* width,
+            function_ref<Value*(Value*, Value*, Value*)> load) {
     int lanes = p_.lanes;
     Value* last = b.CreateNSWSub(n, b.i64(1));
     b.loop(b.i64(0), width, lanes, [&](Value* x) {
@@ -368,8 +375,9 @@ class Generator {
     }
   }
 
-  // The same for kc >= lanes, from memory: 128-bit pieces of the rows are inserted where they belong while loading, which leaves
-  // only the rounds within 128 bits. The last square is moved back over its neighbour instead of being masked.
+  // The same for kc >= lanes, from memory: 128-bit pieces of the rows are inserted where they belong while loading,
+  // which leaves only the rounds within 128 bits. The last square is moved back over its neighbour instead of being
+  // masked.
   void turn_pieces(Builder& b, Value* src, Value* stride, Value* dst, Value* kc, Value* n, Value* width) {
     int lanes = p_.lanes, piece = 16 / bytes_of(s_.c), groups = lanes / piece;
     Value* last = b.CreateNSWSub(n, b.i64(1));
@@ -440,8 +448,7 @@ class Generator {
   }
   // panel: the number of columns if it is always the same, else 0.
   Function* pack_straight(GemmElement from, int64_t stride, int64_t panel) {
-    std::string name =
-        "nnl_pack_straight_" + suffix(from) + "_" + std::to_string(stride) + "_" + std::to_string(panel);
+    std::string name = "nnl_pack_straight_" + suffix(from) + "_" + std::to_string(stride) + "_" + std::to_string(panel);
     if (Function* f = b_.module.getFunction(name)) return f;
     Builder b(b_.module, b_.target);
     auto* p = b.getPtrTy();
@@ -464,13 +471,27 @@ class Generator {
       auto call = [&](int64_t n) { b_.CreateCall(micro(r, n), {a, bp, out, kc, first}); };
       if (auto* c = dyn_cast<ConstantInt>(cols)) return call(c->getSExtValue());
       b_.choose(
-          b_.CreateICmpEQ(cols, b_.i64(p_.nr)), [&] { call(p_.nr); return Values{}; },
-          [&] { call(s_.n % p_.nr); return Values{}; });
+          b_.CreateICmpEQ(cols, b_.i64(p_.nr)),
+          [&] {
+            call(p_.nr);
+            return Values{};
+          },
+          [&] {
+            call(s_.n % p_.nr);
+            return Values{};
+          });
     };
     if (auto* c = dyn_cast<ConstantInt>(rows)) return with_cols(c->getSExtValue());
     b_.choose(
-        b_.CreateICmpEQ(rows, b_.i64(p_.mr)), [&] { with_cols(p_.mr); return Values{}; },
-        [&] { with_cols(s_.m % p_.mr); return Values{}; });
+        b_.CreateICmpEQ(rows, b_.i64(p_.mr)),
+        [&] {
+          with_cols(p_.mr);
+          return Values{};
+        },
+        [&] {
+          with_cols(s_.m % p_.mr);
+          return Values{};
+        });
   }
 
   // void f(a, b, out, kc, first); packing: ..., packed)
@@ -498,12 +519,14 @@ class Generator {
     int64_t nv = ceil_div(cols, lanes);
     auto active = [&](int64_t v) { return static_cast<int>(std::min<int64_t>(lanes, cols - v * lanes)); };
     // Packed panels are padded to whole vectors; only B in place and C itself need masks.
-    int64_t a_row = p_.pack_a ? 1 : s_.a_i, a_step = p_.pack_a ? rows : s_.a_k, b_step = p_.pack_b && !packing ? nv * lanes : s_.b_k;
+    int64_t a_row = p_.pack_a ? 1 : s_.a_i, a_step = p_.pack_a ? rows : s_.a_k,
+            b_step = p_.pack_b && !packing ? nv * lanes : s_.b_k;
     Values sums(rows * nv, Constant::getNullValue(b.vector(sum_, lanes)));
     auto step = [&](Value* a, Value* bp, Value* k, Values& c) {
       Values row;
       for (int64_t v = 0; v < nv; v++)
-        row.push_back(b.load(sum_, lanes, b.at(sum_, bp, v * lanes), p_.pack_b ? nullptr : b.first_lanes(lanes, active(v))));
+        row.push_back(
+            b.load(sum_, lanes, b.at(sum_, bp, v * lanes), p_.pack_b ? nullptr : b.first_lanes(lanes, active(v))));
       if (packing)
         for (int64_t v = 0; v < nv; v++)
           b.store(row[v], b.at(sum_, b.arg(5), b.CreateNSWAdd(b.mul(k, nv * lanes), b.i64(v * lanes))));
@@ -540,7 +563,15 @@ class Generator {
     bool always_add = p_.direct && s_.accumulate;
     if (always_add || p_.kc >= s_.k) return put(always_add);
     b.choose(
-        b.arg(4), [&] { put(false); return Values{}; }, [&] { put(true); return Values{}; });
+        b.arg(4),
+        [&] {
+          put(false);
+          return Values{};
+        },
+        [&] {
+          put(true);
+          return Values{};
+        });
   }
 
   // Row r of the tile gets the sums of its columns in the first lanes.
@@ -635,11 +666,11 @@ bool prefers_swap(const GemmSpec& s, const Target& target) {
   int lanes = target.lanes(bytes_of(s.c));
   if (s.c_i == 1 && s.c_j != 1 && s.m > 1) return true;
   if (uses_dot(s, {}, lanes)) return false;
-  // Both sides contiguous along k: the one that becomes B is turned while packing, the other is read in place. With few rows
-  // that is worth C's scattered stores, unless those fall into few sets of the cache.
+  // Both sides contiguous along k: the one that becomes B is turned while packing, the other is read in place. With few
+  // rows that is worth C's scattered stores, unless those fall into few sets of the cache.
   auto spreads = [&](int64_t stride) { return stride * bytes_of(s.c) % 1024 != 0; };
-  if (s.a_k == 1 && s.b_k == 1 && s.b_j != 1 && s.c_j == 1 && s.m >= lanes && s.m <= 128 && s.n >= 4 * s.m && s.k >= 128 &&
-      spreads(s.c_i) && spreads(s.b_j))
+  if (s.a_k == 1 && s.b_k == 1 && s.b_j != 1 && s.c_j == 1 && s.m >= lanes && s.m <= 128 && s.n >= 4 * s.m &&
+      s.k >= 128 && spreads(s.c_i) && spreads(s.b_j))
     return true;
   // The wide side becomes B: only if that needn't be turned for it.
   return 4 * s.n <= 3 * lanes && s.m >= lanes && s.a_i == 1;

@@ -1,9 +1,9 @@
 // Contraction kernels: C[g, i, j] = sum over k of A[g, i, k] * B[g, k, j], specialised for sizes and strides.
 //
-// A and B are packed into panels (where that pays), an MR x NR tile of C stays in registers over a block of k, edges get tiles of
-// their own width. Reading an operand and storing a result can be replaced by callbacks, so whatever elementwise work stands before
-// or after the product joins it. Every element of C is summed in an order that depends on K alone: results are the same bits for
-// any number of threads.
+// A and B are packed into panels (where that pays), an MR x NR tile of C stays in registers over a block of k, edges
+// get tiles of their own width. Reading an operand and storing a result can be replaced by callbacks, so whatever
+// elementwise work stands before or after the product joins it. Every element of C is summed in an order that depends
+// on K alone: results are the same bits for any number of threads.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -28,14 +28,14 @@ struct GemmSpec {
     int64_t size = 1, a = 0, b = 0, c = 0;
   };
   std::vector<Outer> outer;
-  bool accumulate = false;                                 ///< C += instead of C = (without a store callback)
+  bool accumulate = false;  ///< C += instead of C = (without a store callback)
 
   /// The same product with the roles of the sides exchanged: C^T = B^T A^T.
   GemmSpec swapped() const;
 };
 
-/// True if swapped() fits the machine better (narrow N beside a wide M, or a C that is contiguous along i). A caller without
-/// callbacks needn't care; one with callbacks writes them for the exchanged sides.
+/// True if swapped() fits the machine better (narrow N beside a wide M, or a C that is contiguous along i). A caller
+/// without callbacks needn't care; one with callbacks writes them for the exchanged sides.
 bool prefers_swap(const GemmSpec& spec, const Target& target);
 
 /// `lanes` neighbours of an operand along one of its axes, as values of the sum's type. `outer` is i for A, j for B.
@@ -48,7 +48,8 @@ struct GemmLoad {
   bool along_k;
   llvm::Value* mask;
 };
-/// A row piece of the result: lane l of `value` is the finished sum at (batch, i, j + l). mask as above (lanes off: past N).
+/// A row piece of the result: lane l of `value` is the finished sum at (batch, i, j + l). mask as above (lanes off:
+/// past N).
 struct GemmStore {
   llvm::Value *batch, *i, *j;
   int lanes;
@@ -58,13 +59,13 @@ struct GemmStore {
 using GemmLoadFn = std::function<llvm::Value*(Builder&, const GemmLoad&)>;
 using GemmStoreFn = std::function<void(Builder&, const GemmStore&)>;
 
-/// The callbacks are called a few times while the kernel is emitted, always within the function emit_gemm was called in, and may use
-/// any value that dominates the call. They may add basic blocks.
+/// The callbacks are called a few times while the kernel is emitted, always within the function emit_gemm was called
+/// in, and may use any value that dominates the call. They may add basic blocks.
 struct GemmCallbacks {
-  GemmLoadFn load_a, load_b;             ///< empty: from memory by the strides
+  GemmLoadFn load_a, load_b;                 ///< empty: from memory by the strides
   bool a_along_k = true, b_along_k = false;  ///< which way load_a / load_b is cheap; the other way isn't asked for
-  /// Empty: to C by the strides. Emitted once or twice a kernel, in a loop over the tile that was just computed (it's in L1), so
-  /// long ones are fine.
+  /// Empty: to C by the strides. Emitted once or twice a kernel, in a loop over the tile that was just computed (it's
+  /// in L1), so long ones are fine.
   GemmStoreFn store;
 };
 
@@ -78,7 +79,9 @@ struct GemmOperands {
 /// For all threads together; the same arguments as emit_gemm's. A multiple of 64.
 int64_t gemm_scratch_bytes(const GemmSpec& spec, const GemmCallbacks& callbacks, const Target& target, int threads);
 
-/// Emits the share of one thread at the insertion point of `b`; no barrier is inside. `threads`: the number it is planned for.
-void emit_gemm(Builder& b, const GemmSpec& spec, const GemmCallbacks& callbacks, const GemmOperands& operands, int threads);
+/// Emits the share of one thread at the insertion point of `b`; no barrier is inside. `threads`: the number it is
+/// planned for.
+void emit_gemm(Builder& b, const GemmSpec& spec, const GemmCallbacks& callbacks, const GemmOperands& operands,
+               int threads);
 
 }  // namespace nnlc::codegen::cpu

@@ -63,14 +63,15 @@ Value* Builder::load(Type* element, int lanes, Value* pointer, Value* mask, Valu
 
 void Builder::store(Value* v, Value* pointer, Value* mask) {
   Align align = natural(v->getType());
-  // A masked store of a narrowed vector with one lane on becomes a scalar store of the wide element (x86, LLVM 22): it would
-  // write over its neighbour. So that lane is stored by itself.
+  // A masked store of a narrowed vector with one lane on becomes a scalar store of the wide element (x86, LLVM 22): it
+  // would write over its neighbour. So that lane is stored by itself.
   if (auto* constant = dyn_cast_or_null<Constant>(mask); constant && v->getType()->isVectorTy()) {
     int on = -1, count = 0;
     for (int l = 0; l < lanes_of(v); l++)
       if (auto* bit = constant->getAggregateElement(l); bit && !bit->isNullValue()) on = l, count++;
     if (count == 1) {
-      CreateAlignedStore(CreateExtractElement(v, i64(on)), at(scalar_of(v), pointer, int64_t{on}), natural(scalar_of(v)));
+      CreateAlignedStore(CreateExtractElement(v, i64(on)), at(scalar_of(v), pointer, int64_t{on}),
+                         natural(scalar_of(v)));
       return;
     }
   }
@@ -141,7 +142,8 @@ Value* Builder::polynomial(Value* x, std::initializer_list<double> coefficients)
   return r;
 }
 
-// x86's max returns its second operand when either is a NaN: the select is that instruction, and the sum brings back a NaN of `a`.
+// x86's max returns its second operand when either is a NaN: the select is that instruction, and the sum brings back a
+// NaN of `a`.
 Value* Builder::fmax(Value* a, Value* b) {
   Value* m = CreateSelect(CreateFCmpOGT(a, b), a, b);
   return CreateSelect(CreateFCmpUNO(a, a), a, m);

@@ -8,9 +8,9 @@
 #include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/Passes/PassBuilder.h>
-#include <llvm/Support/raw_ostream.h>
 #include <llvm/Support/SmallVectorMemoryBuffer.h>
 #include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
 #include <llvm/Target/TargetMachine.h>
 #include <llvm/TargetParser/Host.h>
 #include <unistd.h>
@@ -31,14 +31,15 @@ using namespace llvm;
 
 namespace {
 
-// The kernels arrive tiled and vectorised: these passes clean up addresses and hoist; O3 adds compile time and no speed.
-constexpr const char* kPasses = "function(early-cse,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse,simplifycfg)";
-// Part of the cache key: raise it when objects of the same module text differ (other passes, other code generator options).
+// The kernels arrive tiled and vectorised: these passes clean up addresses and hoist; O3 adds compile time and no
+// speed.
+constexpr const char* kPasses =
+    "function(early-cse,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse,simplifycfg)";
+// Part of the cache key: raise it when objects of the same module text differ (other passes, other code generator
+// options).
 constexpr const char* kCodegenVersion = "1";
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 [[noreturn]] void fail(const std::string& what, Error error) {
   throw std::runtime_error(what + ": " + toString(std::move(error)));

@@ -1,4 +1,5 @@
-// From LLVM modules to callable code: target choice, a short pass list, code generation behind the object cache, linking.
+// From LLVM modules to callable code: target choice, a short pass list, code generation behind the object cache,
+// linking.
 #pragma once
 #include <llvm/IR/LLVMContext.h>
 #include <llvm/IR/Module.h>
@@ -15,13 +16,13 @@ namespace nnlc::codegen::cpu {
 
 /// What kernels are generated for. Everything a generator decides by (tile sizes, lane counts) comes from here.
 struct Target {
-  std::string level;     ///< "avx512", "avx2", "generic" (SSE2), or "other" on a machine that isn't x86-64
+  std::string level;  ///< "avx512", "avx2", "generic" (SSE2), or "other" on a machine that isn't x86-64
   std::string triple;
   std::string cpu;       ///< as LLVM names it: "znver4", "x86-64-v3"
   std::string features;  ///< LLVM feature string, "+avx2,+fma,..."
   int vector_bytes = 16;
-  int registers = 16;    ///< vector registers
-  bool fma = false;      ///< false: Builder::fma rounds twice, since a call of libm per lane would be far slower
+  int registers = 16;  ///< vector registers
+  bool fma = false;    ///< false: Builder::fma rounds twice, since a call of libm per lane would be far slower
   bool avx512 = false;
   int64_t l1_bytes = 32 * 1024, l2_bytes = 512 * 1024;
 
@@ -30,8 +31,8 @@ struct Target {
   int f64_lanes() const { return vector_bytes / 8; }
 };
 
-/// features: "native", "avx512", "avx2" or "generic"; empty: NNLC_CPU from the environment, else native. Nothing if the name is
-/// unknown (`error` then says so).
+/// features: "native", "avx512", "avx2" or "generic"; empty: NNLC_CPU from the environment, else native. Nothing if the
+/// name is unknown (`error` then says so).
 std::optional<Target> select_target(const std::string& features, std::string* error = nullptr);
 /// Whether this machine can run code for the target.
 bool runs_here(const Target& target);
@@ -62,9 +63,10 @@ class Jit {
   IrModule new_module(const std::string& name) const;
   /// A name for code that is compiled from now on; for functions the process doesn't export.
   void define(const std::string& symbol, void* address);
-  /// Compiles the modules (on up to options.threads threads, each from the cache if it is there) and links them together: an
-  /// external function of one is seen by the others, by libm's and by the process' names. Returns the addresses of `symbols`.
-  /// A module that doesn't verify or a name nobody defines is a bug of the generator: std::runtime_error with LLVM's text.
+  /// Compiles the modules (on up to options.threads threads, each from the cache if it is there) and links them
+  /// together: an external function of one is seen by the others, by libm's and by the process' names. Returns the
+  /// addresses of `symbols`. A module that doesn't verify or a name nobody defines is a bug of the generator:
+  /// std::runtime_error with LLVM's text.
   std::vector<void*> compile(std::vector<IrModule> modules, const std::vector<std::string>& symbols);
   void* compile(IrModule module, const std::string& symbol);
   /// The module after the passes, as text; for `nnlc emit --stage llvm`.

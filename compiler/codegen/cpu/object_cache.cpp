@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// An entry is this header, then the object. The key is inside too: a file that was renamed or restored wrongly is noticed.
+// An entry is this header, then the object. The key is inside too: a file that was renamed or restored wrongly is
+// noticed.
 struct Header {
   std::array<char, 8> magic;
   uint64_t size;
@@ -101,7 +102,8 @@ std::optional<std::string> ObjectCache::get(const std::string& key) const {
 void ObjectCache::put(const std::string& key, std::string_view object) const {
   if (!enabled() || key.size() != 32) return;
   static std::atomic<uint32_t> serial{0};
-  std::string temporary = folder_ + "/" + key + "." + std::to_string(getpid()) + "." + std::to_string(serial++) + ".tmp";
+  std::string temporary =
+      folder_ + "/" + key + "." + std::to_string(getpid()) + "." + std::to_string(serial++) + ".tmp";
   Header h{kMagic, object.size(), {}, {}};
   std::copy(key.begin(), key.end(), h.key.begin());
   std::string sum = content_hash(object);

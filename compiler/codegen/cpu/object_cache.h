@@ -8,7 +8,8 @@
 
 namespace nnlc::codegen::cpu {
 
-/// 128 bits, as 32 hex digits; not meant to resist an attacker who can write the folder (that one can replace objects anyway).
+/// 128 bits, as 32 hex digits; not meant to resist an attacker who can write the folder (that one can replace objects
+/// anyway).
 std::string content_hash(std::string_view bytes);
 
 class ObjectCache {

@@ -4,9 +4,10 @@
 
 #include <limits>
 
-// Polynomials are Chebyshev interpolants of the functions named beside them, fitted in 60 digits; the error given is that of the
-// polynomial alone. Rounding to integers adds and subtracts 1.5 * 2^mantissa instead of calling roundeven: the same two operations
-// on every target, and the integer can be read from the low bits without a conversion that is undefined for NaN.
+// Polynomials are Chebyshev interpolants of the functions named beside them, fitted in 60 digits; the error given is
+// that of the polynomial alone. Rounding to integers adds and subtracts 1.5 * 2^mantissa instead of calling roundeven:
+// the same two operations on every target, and the integer can be read from the low bits without a conversion that is
+// undefined for NaN.
 
 namespace nnlc::codegen::cpu {
 using namespace llvm;
@@ -106,8 +107,7 @@ Value* expm1_f32(Builder& b, Value* x0) {
   Value* x = at_most(b, at_least(b, x0, -20), 89);
   auto [n, r] = reduce_ln2(b, x);
   // (e^r - 1 - r) / r^2, 2^-31
-  Value* q = b.polynomial(
-      r, {0.000198910805, 0.00139337307, 0.00833331084, 0.0416664642, 0.166666667, 0.500000001});
+  Value* q = b.polynomial(r, {0.000198910805, 0.00139337307, 0.00833331084, 0.0416664642, 0.166666667, 0.500000001});
   Value* p = b.fma(b.CreateFMul(r, r), q, r);
   // 2^n p + (2^n - 1) at half size, since 2^n overflows at the upper end.
   Value* s = power_of_two(b, b.CreateSub(n.integer, b.integer(n.integer->getType(), 1)), x);
@@ -170,8 +170,7 @@ Value* tanh_f32(Builder& b, Value* x) {
   Value* a = b.abs(x);
   Value* z = b.CreateFMul(a, a);
   // (tanh(a)/a - 1) / a^2, 2^-31
-  Value* q = b.polynomial(
-      z, {0.00229274482, -0.00834394552, 0.0217689187, -0.0539592596, 0.133333036, -0.333333332});
+  Value* q = b.polynomial(z, {0.00229274482, -0.00834394552, 0.0217689187, -0.0539592596, 0.133333036, -0.333333332});
   Value* small = b.fma(b.CreateFMul(a, z), q, a);
   Value* e = exp_f32(b, b.CreateFAdd(a, a));
   Value* big = b.CreateFSub(b.number(x, 1), b.CreateFDiv(b.number(x, 2), b.CreateFAdd(e, b.number(x, 1))));
@@ -182,8 +181,8 @@ Value* erf_f32(Builder& b, Value* x) {
   Value* a = b.abs(x);
   Value* z = b.CreateFMul(a, a);
   // erf(a)/a - 1, 2^-29.6
-  Value* q = b.polynomial(z, {7.87587506e-5, -0.000801686429, 0.00518908742, -0.026854212, 0.112835947, -0.376126267,
-                              0.128379166});
+  Value* q = b.polynomial(
+      z, {7.87587506e-5, -0.000801686429, 0.00518908742, -0.026854212, 0.112835947, -0.376126267, 0.128379166});
   Value* small = b.fma(a, q, a);
   Value* t = at_most(b, a, 4);  // 1 - erf(4) is a quarter of a unit
   // ln(1 - erf(t)) on [0.92, 4], 2^-28.5 of the result
@@ -195,8 +194,8 @@ Value* erf_f32(Builder& b, Value* x) {
 
 // quadrant: 0 for sin, 1 for cos.
 Value* sin_f32(Builder& b, Value* x, int quadrant, const char* libm) {
-  // The reduction is done in f64: x - n pi/2 then keeps f32's accuracy also where it is nearly 0. The high part of pi/2 has 33
-  // bits, so n times it is exact.
+  // The reduction is done in f64: x - n pi/2 then keeps f32's accuracy also where it is nearly 0. The high part of pi/2
+  // has 33 bits, so n times it is exact.
   Type* wide = b.same_lanes(b.getDoubleTy(), x);
   Value* d = b.CreateFPExt(x, wide);
   Rounded n = round_even(b, b.CreateFMul(d, b.number(d, 0.63661977236758134308)));
@@ -245,10 +244,10 @@ Value* pow_f32(Builder& b, Value* x, Value* y) {
   Value* t = at_most(b, at_least(b, b.CreateFMul(log2, b.CreateFPExt(y, wide)), -200), 200);
   Rounded n = round_even(b, t);
   // 2^r, 2^-40
-  Value* p = b.polynomial(b.CreateFSub(t, n.value),
-                          {1.32552407972069666e-6, 0.0000153101023803835109, 0.000154034557927496445,
-                           0.00133334504818193268, 0.0096181291594647592, 0.0555041094129571744, 0.240226506958128327,
-                           0.693147180545911006, 1.0});
+  Value* p =
+      b.polynomial(b.CreateFSub(t, n.value),
+                   {1.32552407972069666e-6, 0.0000153101023803835109, 0.000154034557927496445, 0.00133334504818193268,
+                    0.0096181291594647592, 0.0555041094129571744, 0.240226506958128327, 0.693147180545911006, 1.0});
   Value* scaled = b.CreateAdd(b.CreateBitCast(p, i64), b.CreateShl(n.integer, b.integer(i64, 52)));
   Value* v = b.CreateFPTrunc(b.CreateBitCast(scaled, wide), x->getType());  // overflows and underflows here
   // A NaN's payload may have been moved by the exponent's sum into infinity's pattern.
@@ -280,9 +279,7 @@ Value* emit_tanh(Builder& b, Value* x) { return is_f64(x) ? per_lane(b, "tanh", 
 Value* emit_erf(Builder& b, Value* x) { return is_f64(x) ? per_lane(b, "erf", {x}) : erf_f32(b, x); }
 Value* emit_sin(Builder& b, Value* x) { return is_f64(x) ? per_lane(b, "sin", {x}) : sin_f32(b, x, 0, "sin"); }
 Value* emit_cos(Builder& b, Value* x) { return is_f64(x) ? per_lane(b, "cos", {x}) : sin_f32(b, x, 1, "cos"); }
-Value* emit_pow(Builder& b, Value* x, Value* y) {
-  return is_f64(x) ? per_lane(b, "pow", {x, y}) : pow_f32(b, x, y);
-}
+Value* emit_pow(Builder& b, Value* x, Value* y) { return is_f64(x) ? per_lane(b, "pow", {x, y}) : pow_f32(b, x, y); }
 // The estimate instructions plus a Newton step would be faster, but differ between makers of CPUs.
 Value* emit_rsqrt(Builder& b, Value* x) { return b.CreateFDiv(b.number(x, 1), b.sqrt(x)); }
 

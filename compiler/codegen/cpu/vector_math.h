@@ -1,9 +1,9 @@
 // Elementary functions as vector code: our own polynomials for f32, libm lane by lane for f64.
 //
-// x is f32 or f64, a scalar or a vector of any length; results have its type. Infinities, NaN, signed zeros and denormals come
-// out as C's functions define them. The f32 versions are within 1.5 units of the last place for all arguments, with and without
-// fma (tested); pow within 1.
-// sin and cos may add basic blocks (arguments beyond 2^17 call libm), so the insertion block can change.
+// x is f32 or f64, a scalar or a vector of any length; results have its type. Infinities, NaN, signed zeros and
+// denormals come out as C's functions define them. The f32 versions are within 1.5 units of the last place for all
+// arguments, with and without fma (tested); pow within 1. sin and cos may add basic blocks (arguments beyond 2^17 call
+// libm), so the insertion block can change.
 #pragma once
 #include "compiler/codegen/cpu/ir_builder.h"
 
