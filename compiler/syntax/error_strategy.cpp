@@ -17,6 +17,8 @@ bool is_body_rule(size_t rule) {
          rule == P::RuleOptimizerBody;
 }
 
+bool is_operator(size_t t) { return (t >= P::EQ && t <= P::MINUS) || t == P::AND || t == P::OR || t == P::DOTDOT; }
+
 // The types of token that could stand here.
 struct Expected {
   antlr4::misc::IntervalSet set;
@@ -203,6 +205,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = "a file is imported by its path: `import \"blocks.nnl\" as blocks`";
   } else if ((first_text == "lambda" || prev_text == "lambda") && start != index) {
     help = "a function without a name is written `{ x -> ... }`, as the last thing of a call";
+  } else if (wanted.starts_with("a statement") && is_operator(t.type)) {
+    help = fmt::format("to go on with the line above, end that line with `{}`", text(index));
   } else if (t.type == P::PLUS && wants_expr) {
     help = "there is no sign `+`";
   } else if (t.type == P::EQ && prev == P::EQ) {

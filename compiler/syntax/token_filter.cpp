@@ -169,10 +169,10 @@ void Filter::repair_number(const std::vector<Token>& in, size_t& i, std::vector<
   Token t = in[i];
   const bool after_dot = !out.empty() && out.back().type == L::DOT;
   // `1.`: but `1..5` is a range, and there `.` isn't a token of its own.
-  if (i + 1 < in.size() && in[i + 1].type == L::DOT && adjacent(t, in[i + 1]) && t.type == L::INT && !after_dot) {
+  if (i + 1 < in.size() && in[i + 1].type == L::DOT && t.type == L::INT && !after_dot) {
     const Token& dot = in[i + 1];
     const std::string digits = text(t);
-    if (i + 2 < in.size() && is_word(in[i + 2].type) && adjacent(dot, in[i + 2])) {
+    if (i + 2 < in.size() && is_word(in[i + 2].type)) {
       const Token& word = in[i + 2];
       const std::string w = text(word);
       const bool exponent = (w[0] == 'e' || w[0] == 'E') && w.find_first_not_of("0123456789", 1) == std::string::npos;
@@ -422,7 +422,8 @@ void Filter::balance() {
       case L::RBRACE: {
         size_t k = open.size();
         while (k > 0 && closer_of(out[open[k - 1]].type) != t.type) --k;
-        if (k == 0 && (open.empty() || out[open.back()].type == L::LBRACE || t.type == L::RBRACE)) {
+        const bool same_line = !open.empty() && line_start(out[open.back()].begin) == line_start(t.begin);
+        if (k == 0 && (open.empty() || out[open.back()].type == L::LBRACE || (t.type == L::RBRACE && !same_line))) {
           // Nothing open that it could close.
           if (!list_.is_muted(t.begin)) {
             list_.extra_closers.push_back(t.begin);
