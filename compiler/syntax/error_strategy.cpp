@@ -206,7 +206,9 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   } else if ((first_text == "lambda" || prev_text == "lambda") && start != index) {
     help = "a function without a name is written `{ x -> ... }`, as the last thing of a call";
   } else if (wanted.starts_with("a statement") && is_operator(t.type)) {
-    help = fmt::format("to go on with the line above, end that line with `{}`", text(index));
+    help = t.type == P::AT && is_name(next) && list_.tokens[index + 1].begin == t.end
+               ? "there are no decorators; to go on with the line above, end that line with `@`"
+               : fmt::format("to go on with the line above, end that line with `{}`", text(index));
   } else if (t.type == P::PLUS && wants_expr) {
     help = "there is no sign `+`";
   } else if (t.type == P::EQ && prev == P::EQ) {
