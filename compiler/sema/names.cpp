@@ -44,7 +44,7 @@ class Resolver {
   Resolver(Diagnostics& diags, const std::vector<std::string>& outer, bool imported)
       : diags_(diags), outer_list_(outer), outer_(outer.begin(), outer.end()), imported_(imported) {}
 
-  void run(const ast::Program& p) {
+  std::vector<UnusedName> run(const ast::Program& p) {
     Names top;
     std::function<void(const ast::Pattern&)> all = [&](const ast::Pattern& q) {
       if (q.kind == ast::Pattern::Kind::name) define(top, q.name, imported_ ? Known::Kind::other : Known::Kind::let);
@@ -63,6 +63,7 @@ class Resolver {
     }
     for (auto& s : p.stmts) stmt(*s, top, true);
     unused(top);
+    return std::move(unused_);
   }
 
  private:
@@ -70,6 +71,7 @@ class Resolver {
   const std::vector<std::string>& outer_list_;
   std::unordered_set<std::string> outer_;
   bool imported_;
+  std::vector<UnusedName> unused_;
 
   static void define(Names& n, const ast::Name& name, Known::Kind kind) { n.here.push_back({name.text, {kind, name.span, false}}); }
   static void pattern(const ast::Pattern& p, Names& n, Known::Kind kind) {
@@ -81,7 +83,7 @@ class Resolver {
     for (auto& [name, k] : n.here) {
       if (k.used || name.empty() || name[0] == '_') continue;
       if (k.kind == Known::Kind::let)
-        diags_.warning(Code::UnusedLet, k.span, fmt::format("nothing uses `{}`", name)).help(fmt::format("`_{}` says that it is meant, `let _ = …` drops the value", name));
+        unused_.push_back({name, k.span});
       if (k.kind == Known::Kind::hyper)
         diags_.error(Code::UnusedHyperparameter, k.span, fmt::format("nothing reads the hyper-parameter `{}`", name)).help("use it, or leave it out");
     }
@@ -360,8 +362,8 @@ class Resolver {
 
 }  // namespace
 
-void check_names(const ast::Program& program, Diagnostics& diags, const std::vector<std::string>& outer, bool imported) {
-  Resolver(diags, outer, imported).run(program);
+std::vector<UnusedName> check_names(const ast::Program& program, Diagnostics& diags, const std::vector<std::string>& outer, bool imported) {
+  return Resolver(diags, outer, imported).run(program);
 }
 
 }  // namespace nnlc::sema

@@ -513,6 +513,7 @@ struct Compilation {
   std::shared_ptr<ast::Program> ast;
   std::unique_ptr<Evaluator> ev;
   FileScopes scopes;
+  std::vector<UnusedName> unused;
 };
 
 Compilation evaluate(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags) {
@@ -530,7 +531,7 @@ Compilation evaluate(SourceManager& sources, uint32_t file, const CompileOptions
   ev.global_scope = c.scopes.own;
   if (!parsed) return c;   // what could not be read would be missed in what could
   files.declare(*c.ast, c.scopes, true);
-  check_names(*c.ast, diags, outer_names(c.scopes), false);
+  c.unused = check_names(*c.ast, diags, outer_names(c.scopes), false);
   for (auto& [name, text] : options.configs) {
     std::vector<std::string> known;
     bool found = false;
@@ -565,6 +566,9 @@ std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, co
   }
   break_cycles(ev, {c.scopes.own, c.scopes.imports});
   if (diags.has_errors()) return nullptr;
+  for (auto& u : c.unused)
+    diags.warning(Code::UnusedLet, u.span, fmt::format("nothing uses `{}`", u.name))
+        .help(fmt::format("`_{}` says that it is meant, `let _ = …` drops the value", u.name));
   return out;
 }
 

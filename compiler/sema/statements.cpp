@@ -836,6 +836,12 @@ Value eval_block_in(Evaluator& ev, const ast::Block& b, const std::shared_ptr<Sc
         im.statement = outer;
         return v;
       }
+    // A check of the library that failed: what follows would only say it again.
+    auto* check = ast::dyn<ast::ExprStmt>(&s);
+    if (check && check->value->kind == ast::Expr::Kind::call && ev.sources.file(s.span.file).is_library) {
+      if (ev.eval(*check->value, scope).is_poison()) return Poison{};
+      continue;
+    }
     ev.exec(s, scope);
     if (im.flow != Flow::go) return Value(NoneValue{}, s.span);
   }
