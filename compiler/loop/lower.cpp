@@ -662,7 +662,8 @@ bool Lowering::gemm_strides(const Node* n, Gemm& g, const Node** base) const {
   auto l = sort_labels(*n);
   g = {};
   g.m = product(l.m, l), g.n = product(l.n, l), g.k = product(l.k, l);
-  if (g.m < 2 || g.n < 4 || g.k < 4 || product(l.batch, l) == 0) return false;
+  // Small ones are sooner compiled as a plain nest.
+  if (g.m < 2 || g.n < 4 || g.k < 4 || g.m * g.n * g.k < 1024 || product(l.batch, l) == 0) return false;
   for (char c : l.k)
     if (n->str_attr("a").find(c) == std::string::npos || n->str_attr("b").find(c) == std::string::npos) return false;
   std::map<char, int64_t> sa, sb, sc;

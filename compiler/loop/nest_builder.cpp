@@ -31,6 +31,7 @@ bool unflatten(const Affine& flat, const std::vector<int64_t>& sizes, const std:
   if (rest.constant < 0) return false;
   for (size_t d = 0; d < sizes.size(); d++) {
     if (sizes[d] == 1) continue;
+    if (strides[d] == 0) return false;  // an empty tensor
     if (strides[d] == 1) {
       // Whatever is left belongs to the last dims.
       out[d] = rest;
@@ -296,12 +297,13 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
       }
       at += size;
     }
-    return done(value);
+    return done(value < 0 ? constant(n->type.dtype, 0) : value);
   }
   if (op == "gather" || op == "gather_along" || op == "dynamic_slice") {
     const Node *x = n->operands[0], *index = n->operands[1];
     auto sizes = sizes_of(x);
     int64_t axis = axis_of(n, "axis", x->type.rank());
+    if (sizes[axis] == 0) return done(constant(n->type.dtype, 0));
     int64_t limit = op == "dynamic_slice" ? sizes[axis] - sizes_of(n)[axis] + 1 : sizes[axis];
     Index at, to(sizes.size());
     size_t w = index->type.rank();

@@ -242,6 +242,78 @@ TEST_CASE("a training step, for each number of threads and each level of feature
   }
 }
 
+TEST_CASE("empty tensors") {
+  Graph g;
+  Node* x = g.add_input(f32({0, 5}), "x", {});
+  Node* y = g.add_input(f32({3, 5}), "y", {});
+  Node* index = g.add_input(typed(DType::i64, {0}), "index", {});
+  g.outputs.push_back({concat(g, {x, y}, 0), nullptr});
+  g.outputs.push_back({reduce(g, "sum", unary(g, "exp", x), {0}), nullptr});
+  g.outputs.push_back({reshape(g, unary(g, "exp", permute(g, x, {1, 0})), {0, 5}), nullptr});
+  g.outputs.push_back({gather(g, y, index, 0), nullptr});
+  g.outputs.push_back({scatter_add(g, index, x, 0, 4), nullptr});
+  g.outputs.push_back({sort(g, x, 0, false), nullptr});
+  g.outputs.push_back({contract(g, x, y, "mk", "nk", "mn"), nullptr});
+  g.outputs.push_back({contract(g, x, x, "km", "kn", "mn"), nullptr});
+  CHECK(test::check(g) == "");
+}
+
+TEST_CASE("indices that are data, large enough for several threads") {
+  for (DType t : {DType::f32, DType::bf16, DType::i32}) {
+    Graph g;
+    Node* table = g.add_input(typed(t, {50, 40}), "table", {});
+    Node* index = g.add_input(typed(DType::i32, {30, 20}), "index", {});
+    Node* e = gather(g, table, index, 0);
+    g.outputs.push_back({e, nullptr});
+    g.outputs.push_back({scatter_add(g, index, e, 0, 50), nullptr});
+    g.outputs.push_back({cumsum(g, e, 1), nullptr});
+    g.outputs.push_back({sort(g, e, 1, true), nullptr});
+    g.outputs.push_back({argsort(g, table, 0, false), nullptr});
+    g.outputs.push_back({arg_reduce(g, "argmax", e, 2), nullptr});
+    g.outputs.push_back({arg_reduce(g, "argmin", e, 1), nullptr});
+    CAPTURE(name(t));
+    CHECK(test::check(g, Inputs{-2, 2, -2, 60}, 4, 30) == "");
+  }
+}
+
+TEST_CASE("attention with its gradients") {
+  // x is (batch, time, channel); heads are read in place.
+  int64_t b = 2, t = 24, h = 2, d = 16, c = h * d;
+  Graph g;
+  Node* x = g.add_input(f32({b, t, c}), "x", {});
+  std::vector<Node*> w;
+  for (int i = 0; i < 3; i++) w.push_back(g.add_input(f32({c, c}), "w", {}));
+  auto heads = [&](Node* m) { return permute(g, reshape(g, contract(g, x, m, "btc", "dc", "btd"), {b, t, h, d}), {0, 2, 1, 3}); };
+  Node *q = heads(w[0]), *k = heads(w[1]), *v = heads(w[2]);
+  Node* s = contract(g, q, k, "bhqd", "bhkd", "bhqk");
+  s = binary(g, "mul", s, constant(g, 0.25, s->type));
+  Node* past = binary(g, "le", iota(g, typed(DType::i64, {b, h, t, t}), 3), iota(g, typed(DType::i64, {b, h, t, t}), 2));
+  s = select(g, past, s, constant(g, -1e9, s->type));
+  auto spread = [&](Node* r) { return broadcast(g, r, s->type.shape, {0, 1, 2}); };
+  Node* e = unary(g, "exp", binary(g, "sub", s, spread(stop_gradient(g, reduce(g, "max", s, {3})))));
+  Node* p = binary(g, "div", e, spread(reduce(g, "sum", e, {3})));
+  Node* y = reshape(g, permute(g, contract(g, p, v, "bhqk", "bhkd", "bhqd"), {0, 2, 1, 3}), {b, t, c});
+  Node* loss = reduce(g, "sum", binary(g, "mul", y, y), {0, 1, 2});
+  Diagnostics diags;
+  g.outputs = {{y, nullptr}, {loss, nullptr}};
+  for (Node* n : passes::differentiate(g, loss, {x, w[0], w[1], w[2]}, diags)) g.outputs.push_back({n, nullptr});
+  CHECK(test::check(g, Inputs{-0.7, 0.7}, 1, 300) == "");
+}
+
+TEST_CASE("a second start takes its code from the cache") {
+  std::string folder = "cpu_backend_cache";
+  Graph g = mlp_step(16, 40, 24, 10);
+  auto inputs = inputs_for(g, 3);
+  std::vector<std::string> first;
+  for (int i = 0; i < 2; i++) {
+    auto backend = codegen::make_cpu_backend({1, "", true, folder});
+    auto got = test::run(*backend, g, inputs);
+    if (i == 0) first = got;
+    CHECK((got == first));
+    CHECK(!backend->emit(g.clone(), "loop").empty());
+  }
+}
+
 TEST_CASE("random graphs") {
   for (unsigned seed = 0; seed < 60; seed++) {
     std::mt19937 r(seed);

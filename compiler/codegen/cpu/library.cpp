@@ -137,6 +137,7 @@ void cumsum(const Library& l, const T* in, T* out, int64_t thread, int64_t threa
 void run_library(const loop::Kernel& k, void* const* args, int64_t thread, int64_t threads) {
   const Library& l = k.library;
   size_t result = k.args.size() - 1;
+  if (k.args[result].elements == 0) return;
   with_type(k.args[result - 1].type, [&](auto zero) {
     using T = decltype(zero);
     auto* values = static_cast<const T*>(args[result - 1]);
