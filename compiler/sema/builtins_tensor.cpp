@@ -191,7 +191,7 @@ struct Literal {
         if (!leaves.empty()) return ragged("a number and a list stand side by side", here);
         shape.push_back(n);
       } else if (shape[depth] != n) {
-        return ragged(place(at) + " has " + std::to_string(n) + " elements, the first has " + std::to_string(shape[depth]), here);
+        return ragged(place(at) + " has " + std::to_string(n) + (n == 1 ? " element" : " elements") + ", the first has " + std::to_string(shape[depth]), here);
       }
       at.push_back(0);
       for (int64_t i = 0; i < n; ++i) {
