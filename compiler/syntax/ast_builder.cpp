@@ -353,6 +353,9 @@ class Builder {
     } else if (auto* x = dynamic_cast<P::FnItemContext*>(c)) {
       r.kind = LayerItem::Kind::fn;
       r.name = name(x->name());
+      if (r.name.text == "forward" && !list_.is_muted(r.span.begin))
+        diags_.error(Code::UnexpectedToken, span(x->FN()), "`forward` is declared without `fn`")
+            .help("write `forward(x: [N, inputs]) -> [N, outputs] { ... }`");
       r.fn = function(r.span, r.name, x->params(), x->type(), x->block());
       r.fn->doc = r.doc;
     } else if (auto* x = dynamic_cast<P::MemberItemContext*>(c)) {
@@ -402,7 +405,7 @@ class Builder {
         r->update = block(x->block());
       }
     }
-    if (!has_update)
+    if (!has_update && !diags_.has_errors())
       diags_.error(Code::UnexpectedToken, r->name.span, fmt::format("the optimizer `{}` has no `update`", r->name.text))
           .help("`update(param, grad) { param = ... }` says how a parameter changes");
     return r;

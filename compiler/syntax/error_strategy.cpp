@@ -142,6 +142,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
                                                       : "the block stands in braces, and `{` on this line";
   } else if (t.type == P::FOR && wanted == "a member of the layer") {
     help = "a list of layers is written `blocks = [Block(dim) for i in 0..depth]`";
+  } else if (t.type == P::DOT && prev_text == "self") {
+    help = "a member is written `name = Layer(...)`, without `self`";
   } else if (wanted == "a member of the layer" ||
              (t.type == P::LPAREN && parser->getContext()->getRuleIndex() == P::RuleItem)) {
     help =
@@ -209,13 +211,18 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
     help = t.type == P::AT && is_name(next) && list_.tokens[index + 1].begin == t.end
                ? "there are no decorators; to go on with the line above, end that line with `@`"
                : fmt::format("to go on with the line above, end that line with `{}`", text(index));
+  } else if (t.type == P::FN && wants_expr) {
+    help = "a function without a name is written `{ x -> ... }`, as the last thing of a call";
+  } else if (wants_end && (first_text == "minimize" || first_text == "grad") && start + 1 == index) {
+    help = fmt::format("it is written `{}({}) {{ ... }}`", first_text, is_name(t.type) ? text(index) : "opt");
   } else if (t.type == P::PLUS && wants_expr) {
     help = "there is no sign `+`";
   } else if (t.type == P::EQ && prev == P::EQ) {
     help = "equality is written `==`";
   } else if (t.type == P::GT && prev == P::LT) {
     help = "inequality is written `!=`";
-  } else if (t.type == P::COMMA && (first == P::RETURN || wants_end) && first != P::IMPORT) {
+  } else if (t.type == P::COMMA && wants_end && parser->getContext()->getRuleIndex() == P::RuleLine &&
+             first != P::IMPORT) {
     help = "several values stand in parentheses: `(a, b)`";
   } else if (t.type == P::DOTDOT && parser->getContext()->getRuleIndex() == P::RuleSubscript) {
     help = "in an index, `...` stands for all the other axes";
