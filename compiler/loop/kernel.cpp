@@ -145,7 +145,6 @@ std::string print(const Kernel& k) {
     for (int r : p.reductions) {
       auto& red = k.reductions[r];
       s += fmt::format("    r{} = {} %{}", r, kind_name(red.kind), red.value);
-      if (red.guard >= 0) s += fmt::format(" if %{}", red.guard);
       if (red.kind >= ReduceKind::argmax) s += " at " + red.position.str();
       s += fmt::format(" : {}\n", graph::name(red.type));
     }

@@ -20,7 +20,7 @@ enum class Fn : uint8_t {
   load,      ///< args[buffer][offset]; with a guard: 0 where it is false, and nothing is read there
   index,     ///< the value of `offset`, i64
   inside,    ///< bool: every bound holds
-  clamp,     ///< i64 operand limited to [0, i - 1], negative indices as they are in the graph (already checked): for gathers
+  clamp,     ///< an i64 operand limited to [0, i - 1]: no index reads outside its axis
   random,    ///< element `offset` of a Philox stream `key`; operand: the step
   reduced,   ///< result of reduction `i`, per row
   accumulator,  ///< contraction kernels: the element just computed
@@ -58,7 +58,7 @@ struct Dynamic { int value = -1; int64_t size = 0; };
 struct Axis { int64_t size = 1; bool outer = true; };
 
 enum class ReduceKind : uint8_t { sum, max, min, prod, argmax, argmin };
-struct Reduction { ReduceKind kind = ReduceKind::sum; int value = -1; int guard = -1; Affine position; DType type = DType::f32; };
+struct Reduction { ReduceKind kind = ReduceKind::sum; int value = -1; Affine position; DType type = DType::f32; };
 struct Store { int buffer = -1; Affine offset; int value = -1; };
 
 /// One pass over the inner axes. Reductions of a phase are visible in the later ones. Without `loops` the stores happen once
@@ -69,8 +69,9 @@ struct Phase {
   std::vector<Store> stores;
 };
 
-/// C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], element strides per operand. Buffers: 0 = A, 1 = B, 2 = C unless there is an epilogue; its
-/// expressions see axes 0 = b, 1 = m, 2 = n.
+/// C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], element strides per operand. Buffers: 0 = A, 1 = B, 2 = C. With phases there is
+/// no C: the expressions and stores of the only phase are done for each finished element. Their last axis is n, the others together
+/// count the rows (outer, batch, m).
 struct Gemm {
   int64_t batch = 1, m = 1, n = 1, k = 1;
   int64_t a_batch = 0, a_m = 0, a_k = 0;

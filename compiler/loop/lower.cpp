@@ -740,7 +740,7 @@ void Lowering::finish_phases(Kernel& k, const std::vector<Store>& stores) {
 
 int add_reduced(NestBuilder& b, ReduceKind kind, int value, DType type, Affine position) {
   Kernel& k = b.k;
-  k.reductions.push_back({kind, value, -1, std::move(position), type});
+  k.reductions.push_back({kind, value, std::move(position), type});
   Expr e;
   e.fn = Fn::reduced;
   e.type = type;

@@ -31,7 +31,6 @@ struct Group {
   std::vector<const Node*> members;    ///< roots, operands first
   std::set<int> needs;                 ///< groups whose results it reads
   std::set<const Node*> reads;         ///< inputs and roots it loads
-  bool closed = false;                 ///< takes no further members
   bool has_inner() const {
     for (auto& a : axes)
       if (!a.outer) return true;

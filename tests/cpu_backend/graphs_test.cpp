@@ -1,6 +1,9 @@
 // Whole graphs: fused row kernels, updates in place, random graphs, a training step with its gradients; the same bits for every number
 // of threads.
 #include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "compiler/ops/build.h"
 #include "compiler/passes/passes.h"
@@ -301,7 +304,7 @@ TEST_CASE("attention with its gradients") {
 }
 
 TEST_CASE("a second start takes its code from the cache") {
-  std::string folder = "cpu_backend_cache";
+  std::string folder = (std::filesystem::temp_directory_path() / ("nnlc_cpu_backend_" + std::to_string(getpid()))).string();
   Graph g = mlp_step(16, 40, 24, 10);
   auto inputs = inputs_for(g, 3);
   std::vector<std::string> first;
@@ -312,6 +315,38 @@ TEST_CASE("a second start takes its code from the cache") {
     CHECK((got == first));
     CHECK(!backend->emit(g.clone(), "loop").empty());
   }
+  CHECK(!std::filesystem::is_empty(folder));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("what is computed together") {
+  auto launches = [](const Graph& g) {
+    std::string text = test::cpu().emit(g.clone(), "loop");
+    int n = 0;
+    for (size_t at = 0; (at = text.find("\n  k", at)) != text.npos; at++) n++;
+    return n;
+  };
+  Graph g;
+  Node* x = g.add_input(f32({64, 128}), "x", {});
+  g.outputs = {{softmax(g, x), nullptr}};
+  CHECK(launches(g) == 1);
+  Graph n;
+  n.outputs = {{layer_norm(n, n.add_input(f32({64, 128}), "x", {})), nullptr}};
+  CHECK(launches(n) == 1);
+  Graph p;  // bias and activation in the store of the product
+  Node* a = p.add_input(f32({64, 100}), "a", {});
+  Node* w = p.add_input(f32({32, 100}), "w", {});
+  Node* b = p.add_input(f32({32}), "b", {});
+  Node* y = contract(p, a, w, "mk", "nk", "mn");
+  y = binary(p, "add", y, broadcast_to(p, b, y->type.shape));
+  p.outputs = {{binary(p, "max", y, constant(p, 0, y->type)), nullptr}};
+  CHECK(launches(p) == 1);
+  Graph m;  // a convolution's padded windows are copied once, then multiplied
+  Node* image = m.add_input(f32({2, 8, 10, 10}), "image", {});
+  Node* kernel = m.add_input(f32({16, 8, 3, 3}), "kernel", {});
+  Node* v = window(m, window(m, pad(m, image, {0, 0, 1, 1}, {0, 0, 1, 1}, 0), 2, 3, 1, 1), 3, 3, 1, 1);
+  m.outputs = {{reduce(m, "sum", contract(m, v, kernel, "nchwij", "ocij", "nohw"), {2, 3}), nullptr}};
+  CHECK(launches(m) <= 4);
 }
 
 TEST_CASE("random graphs") {

@@ -362,7 +362,6 @@ void NestEmitter::row() {
   uint64_t open = 0;
   for (int o : outer_) open |= uint64_t{1} << o;
   bool vector_inner = x.vector_axis >= 0 && !k.axes[x.vector_axis].outer;
-  int vector_axis = x.vector_axis;
   for (auto& p : k.phases) {
     hoist(open, true);
     if (!p.loops) {
@@ -394,7 +393,6 @@ void NestEmitter::row() {
         if (k.exprs[e].fn == Fn::reduced && k.exprs[e].i == r) x.values[e] = place ? place : v;
     }
   }
-  x.vector_axis = vector_axis;
 }
 
 void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread, Value* threads, int planned);
