@@ -108,7 +108,10 @@ Value view(BuiltinCall& c) {
     std::string args;
     for (const Dim& d : *dims) args += (args.empty() ? "" : ", ") + d.str();
     DiagnosticBuilder b = c.ev.error(Code::ViewWouldCopy, c.span, "view to " + graph::str(*shape) + " would have to copy: " + graph::str(x->type.shape) + " isn't contiguous");
-    b.label(x->layout.broken_by, "`" + x->layout.broken_name + "` changed the order of the elements here");
+    const std::string& by = x->layout.broken_name;
+    b.label(x->layout.broken_by, by == "slicing" ? "this slice leaves gaps between the elements"
+                                 : by == "expand" ? "`expand` shows elements more than once here"
+                                                  : "`" + by + "` changed the order of the elements here");
     b.help("`reshape(" + args + ")` copies where it must");
     if (c.callee_span.valid() && c.ev.sources.text(c.callee_span) == "view") b.fix(c.callee_span, "reshape");
     return {};

@@ -154,12 +154,20 @@ Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Sp
   Shape lb(sb.begin(), sb.begin() + static_cast<std::ptrdiff_t>(rb >= 2 ? rb - 2 : 0));
   Shape lead;
   if (!la.empty() && !lb.empty()) {
-    TensorValue va, vb;
-    va.type = {a.type.dtype, la};
-    vb.type = {b.type.dtype, lb};
-    auto s = ev.broadcast_shape({&va, &vb}, {a_span, b_span}, span, what + ": leading axes");
-    if (!s) return {};
-    lead = *s;
+    // The language's broadcasting, on the leading axes: the longer side has the result's shape.
+    const Shape &longer = la.size() >= lb.size() ? la : lb, &shorter = la.size() >= lb.size() ? lb : la;
+    lead = longer;
+    for (size_t i = 0; i < shorter.size(); ++i) {
+      Dim& d = lead[longer.size() - shorter.size() + i];
+      if (shorter[i] == d || shorter[i] == Dim(1)) continue;
+      if (d == Dim(1) && la.size() == lb.size()) {
+        d = shorter[i];
+        continue;
+      }
+      ev.error(Code::BroadcastMismatch, span, what + ": leading axes differ, " + graph::str(la) + " and " + graph::str(lb))
+          .label(a_span, "is " + type_text(a)).label(b_span, "is " + type_text(b));
+      return {};
+    }
   } else {
     lead = la.empty() ? lb : la;
   }
