@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "compiler/driver/session.h"
+#include "compiler/sema/std_sources.h"
 #include "compiler/syntax/parser.h"
 
 namespace nnlc::driver {
@@ -17,11 +18,9 @@ struct Declaration {
 
 /// Everything that the standard library declares, in the order of its files.
 std::vector<Declaration> library(Session& session) {
-  session.file = session.sources.add("<doc>", "");
-  session.compile();
   std::vector<Declaration> out;
-  for (uint32_t file = 1; file <= session.sources.file_count(); ++file) {
-    if (!session.sources.file(file).is_library) continue;
+  for (const sema::StdSource& source : sema::kStdSources) {
+    const uint32_t file = session.sources.add(source.name, source.text, /*is_library=*/true);
     Diagnostics ignored;
     auto ast = syntax::parse(session.sources, file, ignored);
     for (const auto& stmt : ast->stmts) {
