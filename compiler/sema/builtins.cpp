@@ -156,7 +156,7 @@ Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, 
   BuiltinCall call{ev, b, span, callee_span, {}, {}, lambda};
   std::vector<ArgValue> named;
   size_t before_rest = s.rest < 0 ? s.params.size() : static_cast<size_t>(s.rest);
-  bool keeps_names = b.name == "record" || b.name == "Sequential" || b.name == "print";
+  bool keeps_names = s.params.empty() && s.rest == 0;   // record, Sequential, print
   size_t positional = 0;
   for (ArgValue& a : args) {
     if (a.name.empty() && s.rest >= 0 && positional >= before_rest) {

@@ -169,6 +169,7 @@ Value eval_pipe(Evaluator& ev, const ast::PipeExpr& e, const std::shared_ptr<Sco
   }
   Value callee = ev.eval(*e.rhs, scope);
   if (callee.is_poison()) return callee;
+  if (callee.ptr<LayerInstance>()) x.span = e.rhs->span;   // the layer is where it doesn't fit
   std::vector<ArgValue> args{x};
   Value v = ev.call(callee, std::move(args), nullptr, e.rhs->span, e.rhs->span);
   v.span = e.rhs->span;
@@ -357,7 +358,13 @@ Value call_function(Evaluator& ev, const FunctionValue& f, std::vector<ArgValue>
   if (f.bound) args.insert(args.begin(), f.bound->begin(), f.bound->end());
   std::vector<std::string> names;
   for (auto& p : decl.params) names.push_back(p.name.text);
-  std::string what = f.self && name == "forward" ? fmt::format("`{}`", f.self->path.empty() ? f.self->class_name : f.self->path) : fmt::format("`{}`", name);
+  std::string what = fmt::format("`{}`", name);
+  if (f.self && name == "forward") {
+    const std::string& path = f.self->path;
+    what = fmt::format("`{}`", path.empty() ? f.self->class_name : path);
+    // The place in a Sequential or list says little without the kind of layer.
+    if (!path.empty() && path.find_first_not_of("0123456789.") == std::string::npos) what += fmt::format(" (a {})", f.self->class_name);
+  }
   std::vector<ArgValue*> ordered;
   if (!order_args(ev, what, names, args, ordered, span)) return Poison{};
   auto scope = std::make_shared<Scope>(f.scope);
@@ -505,8 +512,12 @@ DiagnosticBuilder mismatch(Evaluator& ev, Code code, const ast::TypeExpr& t, con
   else
     message = fmt::format("{} is declared as {}, but is {}", owner, wanted, describe(v));
   auto d = ev.error(code, at, message);
-  d.label(t.span, "declared here");
-  if (v.span.valid() && !(v.span == at)) d.label(v.span, fmt::format("gives {}", describe(v)));
+  const auto& self = ev.context.self;
+  if (ev.sources.file(t.span.file).is_library && self && !param.empty() && self->span.valid() && !ev.sources.file(self->span.file).is_library)
+    d.label(self->span, "made here");
+  else
+    d.label(t.span, "declared here");
+  if (v.span.valid() && !(v.span == at) && !ev.sources.file(v.span.file).is_library) d.label(v.span, fmt::format("gives {}", describe(v)));
   return d;
 }
 

@@ -276,7 +276,7 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
       ev.bind(item.pattern, ev.eval(*item.value, scope), scope, false);
       return;
     case K::member: {
-      if (defer(mentions_inferred(item.value.get(), scope, false))) return;
+      if (defer(mentions_inferred(item.value.get(), scope, true))) return;
       if (taken(item.name)) return;
       Value v = ev.eval(*item.value, scope);
       if (v.is_poison()) {
@@ -878,6 +878,13 @@ std::vector<std::shared_ptr<ParamCell>> Evaluator::params_of(const Value& v, boo
     if (auto layer = x.ptr<LayerInstance>()) {
       if (!build_layer(*this, layer)) return;
       check_forward(*this, layer);
+      bool open = std::any_of(layer->deferred.begin(), layer->deferred.end(), [](auto* i) { return i->kind == LayerItem::Kind::member || i->kind == LayerItem::Kind::if_; });
+      if (open) {
+        if (impl->reported_unknown.insert(layer.get()).second)
+          error(Code::CannotInfer, layer->span, fmt::format("what {} consists of isn't known yet", layer->class_name))
+              .help("call it once before, or write its sizes instead of `_`");
+        return;
+      }
       for (auto& [n, p] : layer->params) add(p);
       for (auto& [n, m] : layer->members) visit(m);
     } else if (auto s = x.ptr<SequenceValue>()) {
