@@ -248,8 +248,11 @@ void Lowering::widen_scatters() {
 void Lowering::make_root(const Node* n) {
   if (roots_.count(n) || n->op->name == "input" || n->op->name == "constant") return;
   Root r;
-  if (n->op->name == "contract") r.kind = Root::Kind::contraction;
-  else if (is_library(n)) r.kind = Root::Kind::library;
+  if (n->op->name == "contract") {
+    // With nothing to sum it is a product of elements.
+    auto l = sort_labels(*n);
+    if (product(l.k, l) != 1) r.kind = Root::Kind::contraction;
+  } else if (is_library(n)) r.kind = Root::Kind::library;
   else if (is_reduction(n)) {
     auto sizes = sizes_of(n->operands[0]);
     for (int64_t a : reduced_axes(n))

@@ -366,6 +366,20 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
     through_movement(n, ix, k.axes, to);
     return done(eval(n->operands[0], to, guard));
   }
+  if (op == "contract") {  // nothing is summed
+    std::map<char, Affine> at;
+    const std::string& out = n->str_attr("out");
+    for (size_t i = 0; i < out.size(); i++) at[out[i]] = ix[i];
+    Expr e;
+    e.fn = Fn::mul;
+    e.type = n->type.dtype;
+    for (size_t s = 0; s < 2; s++) {
+      Index side;
+      for (char c : n->str_attr(s ? "b" : "a")) side.push_back(at[c]);
+      e.args.push_back(eval(n->operands[s], side, guard));
+    }
+    return done(add(std::move(e)));
+  }
   // A reduction over dims of size 1 is its operand.
   if (op.starts_with("arg")) return done(constant(n->type.dtype, 0));
   if (op.starts_with("reduce_") || op == "cumsum" || op == "sort") {

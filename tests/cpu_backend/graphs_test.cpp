@@ -192,6 +192,16 @@ TEST_CASE("products of every layout") {
   }
 }
 
+TEST_CASE("an outer product beside a sum of it") {
+  Graph g;
+  Node* a = g.add_input(f32({100, 1}), "a", {});
+  Node* b = g.add_input(f32({16, 1}), "b", {});
+  Node* y = contract(g, a, b, "mn", "kn", "mk");
+  Node* z = binary(g, "max", y, constant(g, 0, y->type));
+  g.outputs = {{z, nullptr}, {reduce(g, "sum", z, {0}), nullptr}, {reduce(g, "sum", z, {1}), nullptr}};
+  CHECK(test::check(g, {}, 1, 50) == "");
+}
+
 TEST_CASE("convolution and its gradients") {
   for (int64_t stride : {1, 2}) {
     Graph g;
