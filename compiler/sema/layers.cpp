@@ -737,9 +737,8 @@ void note_call(Evaluator& ev, const LayerInstance& layer, const std::vector<ArgV
   ev.impl->first_calls.try_emplace(&layer, args);
 }
 
-}  // namespace
-
-std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
+/// rows_open: the first axis of each argument is a size N, where the signature doesn't say what it is.
+std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, bool rows_open) {
   if (!build_layer(ev, layer)) return std::nullopt;
   DryRun dry(ev);
   std::vector<ArgValue> args;
@@ -767,7 +766,9 @@ std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
     args = known->second;
     for (auto& a : args)
       if (auto* t = a.value.get<TensorValue>()) {
-        TensorValue x = ev.tensor(ev.graph().add_input(t->type, a.name, a.span), a.span);
+        graph::TensorType type = t->type;
+        if (rows_open && type.rank() > 0) type.shape[0] = Dim::symbol("N");
+        TensorValue x = ev.tensor(ev.graph().add_input(type, a.name, a.span), a.span);
         x.classes = t->classes;
         x.kind = t->kind;
         a.value = Value(x, a.span);
@@ -786,7 +787,22 @@ std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
   graph::Graph g = std::move(ev.graph());
   ev.graph() = graph::Graph();
   g.drop_dead();
-  return g;
+  // Sizes are called N, N2, … in the order of the inputs, so that the graph doesn't depend on what a signature calls them.
+  std::map<std::string, Dim> canonical;
+  for (auto* input : g.inputs)
+    for (auto& d : input->type.shape)
+      for (auto& symbol : d.symbols())
+        canonical.try_emplace(symbol, Dim::symbol(canonical.empty() ? "N" : fmt::format("N{}", canonical.size() + 1)));
+  return canonical.empty() ? std::move(g) : g.clone(canonical);
+}
+
+}  // namespace
+
+std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
+  size_t before = ev.diags.all().size();
+  if (auto g = trace_forward(ev, layer, true)) return g;
+  ev.diags.truncate(before);
+  return trace_forward(ev, layer, false);
 }
 
 Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span span) {
