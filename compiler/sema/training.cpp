@@ -427,8 +427,8 @@ Value Evaluator::eval_grad(const ast::BlockCallExpr& e, const std::shared_ptr<Sc
       t.like = *x;
       if (auto* name = ast::dyn<ast::NameExpr>(a.value.get())) {
         inner->define(name->name, Value(leaf, a.span), a.span).used = true;
-      } else if (x->cell->reg != host::kNoReg) {
-        leaves.back()[x->cell->reg] = leaf;  // a parameter by its path: `grad(net.fc.weight)`
+      } else if (x->param && x->param->reg != host::kNoReg) {
+        leaves.back()[x->param->reg] = leaf;  // a parameter by its path: `grad(net.fc.weight)`
       } else {
         error(Code::GradTarget, a.span, "grad differentiates by a layer or by a variable, and this is neither")
             .help("give the value a name with `let`, and use the name in the block");
