@@ -360,7 +360,7 @@ TEST_CASE("what is computed together") {
 }
 
 TEST_CASE("random graphs") {
-  for (unsigned seed = 0; seed < 60; seed++) {
+  for (unsigned seed = 0; seed < 80; seed++) {
     std::mt19937 r(seed);
     auto pick = [&](size_t n) { return size_t(r() % n); };
     Graph g;
@@ -371,7 +371,7 @@ TEST_CASE("random graphs") {
     int steps = int(4 + pick(16));
     for (int s = 0; s < steps; s++) {
       Node* a = whole[pick(whole.size())];
-      switch (pick(12)) {
+      switch (pick(14)) {
         case 0: whole.push_back(unary(g, "tanh", a)); break;
         case 1: whole.push_back(binary(g, "add", a, whole[pick(whole.size())])); break;
         case 2: whole.push_back(binary(g, "mul", a, unary(g, "tanh", whole[pick(whole.size())]))); break;
@@ -382,6 +382,16 @@ TEST_CASE("random graphs") {
         case 7: whole.push_back(unary(g, "tanh", contract(g, a, whole[pick(whole.size())], "mk", "nk", "mn")->type.shape == full ? contract(g, a, a, "mk", "nk", "mn") : a)); break;
         case 8: whole.push_back(flip(g, a, {int64_t(pick(2))})); break;
         case 9: whole.push_back(unary(g, "sign", a)); break;
+        case 11: {
+          Node *u = reshape(g, per_row[pick(per_row.size())], {rows, 1}), *v = reshape(g, per_column[pick(per_column.size())], {columns, 1});
+          whole.push_back(unary(g, "tanh", contract(g, u, v, "mk", "nk", "mn")));
+          break;
+        }
+        case 12: {  // back to the full shape through a product
+          Node* square = contract(g, a, whole[pick(whole.size())], "mk", "nk", "mn");
+          whole.push_back(unary(g, "tanh", contract(g, square, a, "mk", "kn", "mn")));
+          break;
+        }
         case 10: whole.push_back(reshape(g, permute(g, reshape(g, a, {columns, rows}), {1, 0}), full)); break;
         default: whole.push_back(select(g, binary(g, "lt", a, whole[0]), a, unary(g, "neg", a))); break;
       }
