@@ -216,7 +216,8 @@ void Machine::Impl::check_finite(const Instr& i) {
               {}};
     const int64_t runs = counters[&i];
     f.notes.push_back(
-        fmt::format("this is execution {} of the statement; the {} before it gave finite values", runs + 1, runs));
+        runs == 0 ? std::string("this is the first execution of the statement")
+                  : fmt::format("this is execution {} of the statement; those before it gave finite values", runs + 1));
     if (std::string input = input_not_finite(); !input.empty()) f.notes.push_back(input);
     f.helps.push_back("a smaller learning rate, or `clip_norm = 1.0`, often mends this");
     throw f;
