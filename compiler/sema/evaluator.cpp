@@ -546,6 +546,26 @@ Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
       auto& x = ast::as<ast::IndexExpr>(e);
       Value object = eval(*x.object, scope);
       if (object.is_poison()) return object;
+      // A list written in the program, indexed by a number of the run: it becomes a list of the run.
+      if (auto list = object.ptr<SequenceValue>(); list && list->is_list && !context.tensor_code && x.subscripts.size() == 1 &&
+                                                    x.subscripts[0].kind == ast::Subscript::Kind::expr) {
+        Value i = eval(*x.subscripts[0].expr, scope);
+        auto* r = i.get<RuntimeValue>();
+        host::Type type = type_of(object);
+        bool alike = !type.items.empty() && type.items[0].kind != Kind::none;
+        for (auto& item : list->items) {
+          host::Type t = type_of(item);
+          alike &= t == type.items[0] || (t.kind == Kind::integer && type.items[0].kind == Kind::floating);
+        }
+        if (r && r->type.kind == Kind::integer && alike) {
+          host::Reg reg = reg_of(object, e.span);
+          Value made = runtime_value(reg, type, object.span);
+          ArgValue a;
+          a.value = i;
+          a.span = x.subscripts[0].span;
+          return call(Value(BoundBuiltin{find_method(made, "[]"), std::make_shared<Value>(made)}, e.span), {a}, nullptr, e.span, e.span);
+        }
+      }
       Value v = index(object, x, scope);
       if (!v.span.valid()) v.span = e.span;
       return v;

@@ -46,10 +46,6 @@ class Resolver {
 
   std::vector<UnusedName> run(const ast::Program& p) {
     Names top;
-    std::function<void(const ast::Pattern&)> all = [&](const ast::Pattern& q) {
-      if (q.kind == ast::Pattern::Kind::name) define(top, q.name, imported_ ? Known::Kind::other : Known::Kind::let);
-      for (auto& i : q.items) all(i);
-    };
     for (auto& s : p.stmts) {
       switch (s->kind) {
         case Stmt::Kind::fn: define(top, ast::as<ast::FnStmt>(*s).name, Known::Kind::other); break;
@@ -57,7 +53,7 @@ class Resolver {
         case Stmt::Kind::optimizer: define(top, ast::as<ast::OptimizerStmt>(*s).name, Known::Kind::other); break;
         case Stmt::Kind::config: define(top, ast::as<ast::ConfigStmt>(*s).name, Known::Kind::other); break;
         case Stmt::Kind::var: define(top, ast::as<ast::VarStmt>(*s).name, Known::Kind::other); break;
-        case Stmt::Kind::let: all(ast::as<ast::LetStmt>(*s).pattern); break;
+        case Stmt::Kind::let: pattern(ast::as<ast::LetStmt>(*s).pattern, top, imported_ ? Known::Kind::other : Known::Kind::let); break;
         default: break;
       }
     }
@@ -74,9 +70,10 @@ class Resolver {
   std::vector<UnusedName> unused_;
 
   static void define(Names& n, const ast::Name& name, Known::Kind kind) { n.here.push_back({name.text, {kind, name.span, false}}); }
+  /// The parts of a tuple come together: those that nothing uses are no sign of a mistake.
   static void pattern(const ast::Pattern& p, Names& n, Known::Kind kind) {
     if (p.kind == ast::Pattern::Kind::name) define(n, p.name, kind);
-    for (auto& i : p.items) pattern(i, n, kind);
+    for (auto& i : p.items) pattern(i, n, Known::Kind::other);
   }
 
   void unused(const Names& n) {
