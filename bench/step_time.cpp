@@ -1,6 +1,6 @@
-// Times the compiled steps of a program: bench_step_time PROGRAM.nnl [threads]. Prints, as one JSON line, the step that ran most
-// often: its title, runs, and the median and the fastest run in microseconds. Measured around CompiledStep::run, so
-// data loading and the host program are not in it; a peer is measured in the same way.
+// Times the compiled steps of a program: bench_step_time PROGRAM.nnl [threads]. Prints, as one JSON line, the step that
+// ran most often: its title, runs, and the median and the fastest run in microseconds. Measured around
+// CompiledStep::run, so data loading and the host program are not in it; a peer is measured in the same way.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -69,7 +69,9 @@ int main(int argc, char** argv) {
   auto program = nnlc::sema::compile(sources, file, {}, diags);
   for (const auto& d : diags.all()) std::cerr << nnlc::render_text(d, sources, false);
   if (!program) return 1;
-  auto cpu = nnlc::codegen::make_cpu_backend({.threads = argc > 2 ? std::atoi(argv[2]) : 1});
+  nnlc::codegen::CpuOptions cpu_options;
+  cpu_options.threads = argc > 2 ? std::atoi(argv[2]) : 1;
+  auto cpu = nnlc::codegen::make_cpu_backend(cpu_options);
   TimedBackend backend(*cpu);
   nnlc::exec::MachineOptions options;
   options.out = [](std::string_view) {};
