@@ -8,6 +8,8 @@ namespace nnlc::sema {
 namespace {
 
 Node* draw(BuiltinCall& c, const std::string& kind, const TensorType& type) {
+  // Half precision has too few numbers between 0 and 1 to draw from: f32 is drawn and rounded.
+  if (type.dtype == DType::f16 || type.dtype == DType::bf16) return graph::cast(c.ev.graph(), draw(c, kind, {DType::f32, type.shape}), type.dtype, c.span);
   const uint64_t key = c.ev.draw_key(c.span);
   return graph::random(c.ev.graph(), kind, key, c.ev.draw_counter(c.span), type, c.span);
 }
@@ -128,6 +130,10 @@ Value multinomial(BuiltinCall& c) {
   }
   graph::Graph& g = c.ev.graph();
   const Shape& rows = x->type.shape;
+  if (rows.back() == Dim(0)) {
+    c.ev.error(Code::BadSize, c.arg("probabilities").span, "multinomial has nothing to draw from: this is " + type_text(*x));
+    return {};
+  }
   const Dim classes = rows.back();
   const int64_t class_axis = static_cast<int64_t>(rows.size());
   Shape shape(rows.begin(), rows.end() - 1);

@@ -270,6 +270,11 @@ Value norm(BuiltinCall& c) {
     Node* nonzero = graph::unary(g, "not", graph::binary(g, "eq", x, like(c.ev, x, 0), c.span), c.span);
     n = reduced(c, *r, "sum", graph::cast(g, nonzero, x->type.dtype, c.span));
   } else if (std::isinf(p)) {
+    for (int64_t a : r->axes)
+      if (r->x.type.shape[static_cast<size_t>(a)] == Dim(0)) {
+        c.ev.error(Code::BadSize, c.span, "norm over an axis of size 0").label(c.arg("x").span, "is " + type_text(r->x));
+        return {};
+      }
     n = reduced(c, *r, "max", graph::unary(g, "abs", x, c.span));
   } else {
     Node* s = reduced(c, *r, "sum", graph::binary(g, "pow", graph::unary(g, "abs", x, c.span), like(c.ev, x, p), c.span));
@@ -300,9 +305,19 @@ Value l2_normalize(BuiltinCall& c) {
   return made(c, graph::binary(g, "div", n, broadcast_reduced(c.ev, s, x->type.shape, {*axis}, c.span), c.span));
 }
 
+/// False with a diagnostic where one of the axes has no element, so that there is no largest one.
+bool not_empty(BuiltinCall& c, const TensorValue& x, const IntList& axes) {
+  for (int64_t a : axes)
+    if (x.type.shape[static_cast<size_t>(a)] == Dim(0)) {
+      c.ev.error(Code::BadSize, c.span, std::string(c.builtin.name) + " over an axis of size 0").label(c.arg("x").span, "is " + type_text(x));
+      return false;
+    }
+  return true;
+}
+
 Value logsumexp(BuiltinCall& c) {
   auto r = reduction(c);
-  if (!r || !need_float(c.ev, r->x, c.arg("x").span, "logsumexp")) return {};
+  if (!r || !need_float(c.ev, r->x, c.arg("x").span, "logsumexp") || !not_empty(c, r->x, r->axes)) return {};
   if (r->axes.empty()) return made(c, r->node);
   graph::Graph& g = c.ev.graph();
   Node* m = graph::stop_gradient(g, reduced(c, *r, "max", r->node), c.span);
@@ -322,7 +337,7 @@ Value softmax(BuiltinCall& c) {
     return {};
   }
   auto axis = c.axis("axis", x->type.rank());
-  if (!axis) return {};
+  if (!axis || !not_empty(c, *x, {*axis})) return {};
   if (x->kind == ValueKind::probabilities || x->kind == ValueKind::log_probabilities) {
     const bool twice = x->kind == ValueKind::probabilities;
     DiagnosticBuilder b = c.ev.error(Code::WrongKind, c.span, f + " of " + (twice ? "probabilities" : "log-probabilities"));
