@@ -150,6 +150,8 @@ std::optional<Value> layer_member(Evaluator& ev, const std::shared_ptr<LayerInst
 Value make_sequential(Evaluator& ev, std::vector<ArgValue> args, Span span);
 void adopt(Evaluator& ev, LayerInstance& parent, const std::string& name, const Value& member);
 void finish_layers(Evaluator& ev);
+/// Layers that the program never makes, checked with the defaults of their hyper-parameters.
+void check_unused_layers(Evaluator& ev, const ast::Program& program);
 bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span);
 Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span);
 /// The instance and its path below its root, for save and load.

@@ -561,6 +561,9 @@ std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, co
       out->seed = ev.program->seed;
     } else {
       for (auto& s : c.ast->stmts) exec_top(ev, *s, c.scopes.own);
+      ev.flush();
+      finish_layers(ev);
+      check_unused_layers(ev, *c.ast);
       out = finish(ev);
     }
   }
