@@ -12,8 +12,8 @@ namespace nnlc::codegen {
 class CompiledStep {
  public:
   virtual ~CompiledStep() = default;
-  /// buffers: graph.inputs in order, then graph.outputs in order, dense row-major, 64-byte aligned. For an output with `updates`
-  /// the pointer equals that input's.
+  /// buffers: graph.inputs in order, then graph.outputs in order, dense row-major, 64-byte aligned. For an output with
+  /// `updates` the pointer equals that input's.
   virtual void run(void* const* buffers) = 0;
 };
 
@@ -22,15 +22,16 @@ class Backend {
   virtual ~Backend() = default;
   /// Takes the graph as sema made it (the backend runs the pass pipeline). Does not fail on a verified graph.
   virtual std::unique_ptr<CompiledStep> compile(graph::Graph graph) = 0;
-  /// A stage of compiling `graph`, as text for `nnlc emit`: "loop", "llvm" or "asm". Empty: this backend has no such stage.
+  /// A stage of compiling `graph`, as text for `nnlc emit`: "loop", "llvm" or "asm". Empty: this backend has no such
+  /// stage.
   virtual std::string emit(graph::Graph, const std::string& /*stage*/) { return {}; }
   virtual std::string describe() const = 0;  ///< "LLVM 22.1.8, x86-64, avx512f avx512bw fma, 2 threads"
 };
 
 struct CpuOptions {
-  int threads = 0;              ///< 0: as many as the process may use
-  std::string features;         ///< "native", "avx512", "avx2", "generic"; empty: native, or NNLC_CPU
-  bool use_cache = true;        ///< the on-disk object cache, in $XDG_CACHE_HOME/nnlc
+  int threads = 0;        ///< 0: as many as the process may use
+  std::string features;   ///< "native", "avx512", "avx2", "generic"; empty: native, or NNLC_CPU
+  bool use_cache = true;  ///< the on-disk object cache, in $XDG_CACHE_HOME/nnlc
   std::string cache_dir;
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);

@@ -48,7 +48,7 @@ struct Output {
 class Graph {
  public:
   std::string name;
-  std::vector<Node*> inputs;    ///< `input` nodes in the order of the call
+  std::vector<Node*> inputs;  ///< `input` nodes in the order of the call
   std::vector<Output> outputs;
 
   Node* add(const OpDef& op, std::vector<Node*> operands, Attrs attrs, TensorType type, Span span);

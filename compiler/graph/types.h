@@ -11,8 +11,16 @@ namespace nnlc::graph {
 
 /// The numbering is that of runtime/abi.h.
 enum class DType : uint8_t {
-  boolean = NNL_BOOL, u8 = NNL_U8, i8 = NNL_I8, i16 = NNL_I16, i32 = NNL_I32, i64 = NNL_I64,
-  f16 = NNL_F16, bf16 = NNL_BF16, f32 = NNL_F32, f64 = NNL_F64
+  boolean = NNL_BOOL,
+  u8 = NNL_U8,
+  i8 = NNL_I8,
+  i16 = NNL_I16,
+  i32 = NNL_I32,
+  i64 = NNL_I64,
+  f16 = NNL_F16,
+  bf16 = NNL_BF16,
+  f32 = NNL_F32,
+  f64 = NNL_F64
 };
 std::string_view name(DType t);  ///< "f32", "bool"
 std::optional<DType> dtype_from_name(std::string_view s);

@@ -1,5 +1,5 @@
-// Index maps: sums of `coefficient * axis`. Every movement op (slice, flip, window, broadcast, permute, most reshapes) turns one
-// into another, so that a fused kernel reads through them and nothing is copied.
+// Index maps: sums of `coefficient * axis`. Every movement op (slice, flip, window, broadcast, permute, most reshapes)
+// turns one into another, so that a fused kernel reads through them and nothing is copied.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace nnlc::loop {
 
-/// Terms with an id below kDynamic name a kernel's axis; the others a value computed by the kernel (an index that was loaded):
-/// id - kDynamic counts Kernel::dynamics.
+/// Terms with an id below kDynamic name a kernel's axis; the others a value computed by the kernel (an index that was
+/// loaded): id - kDynamic counts Kernel::dynamics.
 inline constexpr int kDynamic = 64;
 
 struct Affine {

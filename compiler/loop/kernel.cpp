@@ -24,8 +24,10 @@ Affine Affine::operator+(const Affine& b) const {
   r.terms.reserve(terms.size() + b.terms.size());
   size_t i = 0, j = 0;
   while (i < terms.size() || j < b.terms.size()) {
-    if (j == b.terms.size() || (i < terms.size() && terms[i].first < b.terms[j].first)) r.terms.push_back(terms[i++]);
-    else if (i == terms.size() || b.terms[j].first < terms[i].first) r.terms.push_back(b.terms[j++]);
+    if (j == b.terms.size() || (i < terms.size() && terms[i].first < b.terms[j].first))
+      r.terms.push_back(terms[i++]);
+    else if (i == terms.size() || b.terms[j].first < terms[i].first)
+      r.terms.push_back(b.terms[j++]);
     else {
       if (int64_t c = terms[i].second + b.terms[j].second) r.terms.emplace_back(terms[i].first, c);
       i++, j++;
@@ -67,9 +69,10 @@ Affine flatten(const Index& index, const std::vector<int64_t>& sizes) {
 }
 
 static constexpr std::string_view kNames[] = {
-    "constant", "load", "index", "inside", "clamp", "random", "reduced", "accumulator",
-    "neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tanh", "erf", "floor", "ceil", "round", "not", "cast",
-    "add", "sub", "mul", "div", "pow", "max", "min", "rem", "eq", "lt", "le", "and", "or", "select"};
+    "constant", "load",  "index", "inside", "clamp", "random", "reduced", "accumulator", "neg", "abs",
+    "sign",     "exp",   "expm1", "log",    "log1p", "sqrt",   "rsqrt",   "sin",         "cos", "tanh",
+    "erf",      "floor", "ceil",  "round",  "not",   "cast",   "add",     "sub",         "mul", "div",
+    "pow",      "max",   "min",   "rem",    "eq",    "lt",     "le",      "and",         "or",  "select"};
 
 std::string_view name(Fn f) { return kNames[int(f)]; }
 
@@ -90,12 +93,16 @@ static std::string_view kind_name(ReduceKind k) {
 static void print_expr(std::string& s, const Kernel&, const Expr& e, size_t id) {
   s += fmt::format("  %{} = {}", id, name(e.fn));
   switch (e.fn) {
-    case Fn::constant: s += graph::is_float(e.type) ? fmt::format(" {:a}", e.f) : fmt::format(" {}", e.i); break;
+    case Fn::constant:
+      s += graph::is_float(e.type) ? fmt::format(" {:a}", e.f) : fmt::format(" {}", e.i);
+      break;
     case Fn::load:
       s += fmt::format(" b{}[{}]", e.buffer, e.offset.str());
       if (e.guard >= 0) s += fmt::format(" if %{}", e.guard);
       break;
-    case Fn::index: s += " " + e.offset.str(); break;
+    case Fn::index:
+      s += " " + e.offset.str();
+      break;
     case Fn::inside:
       for (auto& b : e.bounds) s += fmt::format(" {} <= {} < {};", b.low, b.value.str(), b.high);
       break;
@@ -104,9 +111,14 @@ static void print_expr(std::string& s, const Kernel&, const Expr& e, size_t id) 
       s += fmt::format(" {} key={:#x} element {}", kinds[int(e.kind)], e.key, e.offset.str());
       break;
     }
-    case Fn::reduced: s += fmt::format(" r{}", e.i); break;
-    case Fn::clamp: s += fmt::format(" below {}", e.i); break;
-    default: break;
+    case Fn::reduced:
+      s += fmt::format(" r{}", e.i);
+      break;
+    case Fn::clamp:
+      s += fmt::format(" below {}", e.i);
+      break;
+    default:
+      break;
   }
   for (int a : e.args) s += fmt::format(" %{}", a);
   s += fmt::format(" : {}\n", graph::name(e.type));
@@ -115,31 +127,35 @@ static void print_expr(std::string& s, const Kernel&, const Expr& e, size_t id) 
 std::string print(const Kernel& k) {
   std::string s = "kernel (";
   for (size_t i = 0; i < k.args.size(); i++)
-    s += fmt::format("{}b{}: {}[{}]{}", i ? ", " : "", i, graph::name(k.args[i].type), k.args[i].elements, k.args[i].written ? " out" : "");
+    s += fmt::format("{}b{}: {}[{}]{}", i ? ", " : "", i, graph::name(k.args[i].type), k.args[i].elements,
+                     k.args[i].written ? " out" : "");
   s += ")";
   if (!k.axes.empty()) {
     s += " over";
-    for (size_t i = 0; i < k.axes.size(); i++) s += fmt::format(" {}a{}={}", k.axes[i].outer ? "" : "inner ", i, k.axes[i].size);
+    for (size_t i = 0; i < k.axes.size(); i++)
+      s += fmt::format(" {}a{}={}", k.axes[i].outer ? "" : "inner ", i, k.axes[i].size);
   }
   s += fmt::format(" work {}\n", k.work);
   if (k.kind == Kernel::Kind::gemm) {
     const Gemm& g = k.gemm;
-    s += fmt::format("  gemm {}x{}x{}x{} a {},{},{} b {},{},{} c {},{},{}\n", g.batch, g.m, g.n, g.k, g.a_batch, g.a_m, g.a_k, g.b_batch,
-                     g.b_k, g.b_n, g.c_batch, g.c_m, g.c_n);
+    s += fmt::format("  gemm {}x{}x{}x{} a {},{},{} b {},{},{} c {},{},{}\n", g.batch, g.m, g.n, g.k, g.a_batch, g.a_m,
+                     g.a_k, g.b_batch, g.b_k, g.b_n, g.c_batch, g.c_m, g.c_n);
     s += fmt::format("  offsets {} {}", g.a_offset, g.b_offset);
     for (auto& o : g.outer) s += fmt::format(" outer {}: {},{},{}", o.size, o.a, o.b, o.c);
     s += "\n";
   }
   if (k.kind == Kernel::Kind::library) {
     const Library& l = k.library;
-    s += fmt::format("  {} {}x{}x{} count {} axis {}{}", l.op, l.pre, l.size, l.post, l.count, l.axis, l.descending ? " descending" : "");
+    s += fmt::format("  {} {}x{}x{} count {} axis {}{}", l.op, l.pre, l.size, l.post, l.count, l.axis,
+                     l.descending ? " descending" : "");
     for (int64_t d : l.shape) s += fmt::format(" {}", d);
     s += " |";
     for (int64_t d : l.index_shape) s += fmt::format(" {}", d);
     s += "\n";
   }
   for (size_t i = 0; i < k.exprs.size(); i++) print_expr(s, k, k.exprs[i], i);
-  for (size_t i = 0; i < k.dynamics.size(); i++) s += fmt::format("  d{} = %{} below {}\n", i, k.dynamics[i].value, k.dynamics[i].size);
+  for (size_t i = 0; i < k.dynamics.size(); i++)
+    s += fmt::format("  d{} = %{} below {}\n", i, k.dynamics[i].value, k.dynamics[i].size);
   for (auto& p : k.phases) {
     s += p.loops ? "  for each inner\n" : "  for each row\n";
     for (int r : p.reductions) {

@@ -1,5 +1,6 @@
-// From a graph to kernels: brings contractions into a form that kernels know, decides which values get memory, puts those that are
-// computed together into groups, and writes each group as a kernel. What happens to memory and order is in plan.cpp.
+// From a graph to kernels: brings contractions into a form that kernels know, decides which values get memory, puts
+// those that are computed together into groups, and writes each group as a kernel. What happens to memory and order is
+// in plan.cpp.
 #include "compiler/loop/lower.h"
 
 #include <algorithm>
@@ -24,7 +25,8 @@ bool is_library(const Node* n) {
 }
 bool is_heavy(const Node* n) {
   Fn f;
-  return n->op->name == "random" || (fn_from_op(n->op->name, f) && ((f >= Fn::exp && f <= Fn::erf && f != Fn::sqrt) || f == Fn::pow));
+  return n->op->name == "random" ||
+         (fn_from_op(n->op->name, f) && ((f >= Fn::exp && f <= Fn::erf && f != Fn::sqrt) || f == Fn::pow));
 }
 /// Read through without a memory of its own: movement, and casts, which cost next to nothing.
 bool is_transparent(const Node* n) { return is_movement(n) || n->op->name == "cast"; }
@@ -69,7 +71,8 @@ class Lowering {
   BuiltGroup build_library(int group);
   BuiltGroup build_gemm(int group);
   bool gemm_strides(const Node* n, Gemm& out, const Node** base) const;
-  bool view(const Node* x, const std::string& labels, const ContractLabels& l, const Node*& base, std::map<char, int64_t>& stride, int64_t& offset) const;
+  bool view(const Node* x, const std::string& labels, const ContractLabels& l, const Node*& base,
+            std::map<char, int64_t>& stride, int64_t& offset) const;
   void finish_phases(Kernel& k, const std::vector<Store>& stores);
 
   graph::Graph& g_;
@@ -105,7 +108,8 @@ namespace {
 bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out);
 int64_t product(const std::string& labels, const ContractLabels& l);
 
-/// A result with its labels in another order than batch, m, n is made in that order and permuted: readers see through it.
+/// A result with its labels in another order than batch, m, n is made in that order and permuted: readers see through
+/// it.
 void Lowering::prepare_contractions() {
   std::vector<Node*> order = g_.order();
   std::vector<Node*> out;
@@ -133,7 +137,8 @@ void Lowering::prepare_contractions() {
   }
   g_.order() = out;
   g_.drop_dead();
-  // A side whose labels don't walk its memory evenly is copied into the order of the product (for a convolution: im2col).
+  // A side whose labels don't walk its memory evenly is copied into the order of the product (for a convolution:
+  // im2col).
   order = g_.order();
   out.clear();
   for (Node* n : order) {
@@ -147,7 +152,9 @@ void Lowering::prepare_contractions() {
           const Node* base;
           std::map<char, int64_t> stride;
           int64_t offset, ignored;
-          if (view(n->operands[side], labels, l, base, stride, offset) && collapse(own, l, stride, ignored) && collapse(l.k, l, stride, ignored)) continue;
+          if (view(n->operands[side], labels, l, base, stride, offset) && collapse(own, l, stride, ignored) &&
+              collapse(l.k, l, stride, ignored))
+            continue;
           std::string wanted = l.batch + own + l.k;
           if (wanted.size() != labels.size()) continue;  // a sum over one side alone
           graph::IntList perm;
@@ -203,8 +210,10 @@ void Lowering::split_reductions() {
         }
         continue;
       }
-      if (reduced) inner.push_back(int64_t(shape.size()));
-      else kept++;
+      if (reduced)
+        inner.push_back(int64_t(shape.size()));
+      else
+        kept++;
       shape.push_back(sizes[i]);
     }
     Node* r = shape == x->type.shape ? n->operands[0] : graph::reshape(g_, n->operands[0], shape, n->span);
@@ -228,7 +237,8 @@ void Lowering::widen_scatters() {
   for (Node* n : order) {
     out.push_back(n);
     bool scatter = n->op->name == "scatter_add" || n->op->name == "scatter_add_along";
-    if ((!scatter && n->op->name != "cumsum") || (n->type.dtype != DType::bf16 && n->type.dtype != DType::f16)) continue;
+    if ((!scatter && n->op->name != "cumsum") || (n->type.dtype != DType::bf16 && n->type.dtype != DType::f16))
+      continue;
     size_t before = g_.order().size();
     auto operands = n->operands;
     Node*& values = operands[scatter ? 1 : 0];
@@ -252,7 +262,8 @@ void Lowering::make_root(const Node* n) {
     // With nothing to sum it is a product of elements.
     auto l = sort_labels(*n);
     if (product(l.k, l) != 1) r.kind = Root::Kind::contraction;
-  } else if (is_library(n)) r.kind = Root::Kind::library;
+  } else if (is_library(n))
+    r.kind = Root::Kind::library;
   else if (is_reduction(n)) {
     auto sizes = sizes_of(n->operands[0]);
     for (int64_t a : reduced_axes(n))
@@ -308,20 +319,26 @@ void Lowering::find_roots() {
     // Every element of a concatenation looks at each part: those are computed before.
     if (n->op->name == "concat" && n->operands.size() > 2)
       for (const Node* x : n->operands) {
-        while (is_movement(x) && !roots_.count(x) && x->op->name != "pad" && x->op->name != "concat") x = x->operands[0];
+        while (is_movement(x) && !roots_.count(x) && x->op->name != "pad" && x->op->name != "concat")
+          x = x->operands[0];
         if (!is_movement(x) && cost(x, 0) > 1) make_root(x);
       }
     if (n->op->name == "contract")
       // What moves data is read in place; what computes is computed once.
       for (const Node* x : n->operands) {
-        while (is_movement(x) && !roots_.count(x) && x->op->name != "pad" && x->op->name != "concat" && x->op->name != "dynamic_slice") x = x->operands[0];
+        while (is_movement(x) && !roots_.count(x) && x->op->name != "pad" && x->op->name != "concat" &&
+               x->op->name != "dynamic_slice")
+          x = x->operands[0];
         make_root(x);
       }
     if (roots_.count(n) || is_transparent(n) || n->op->name == "iota") continue;
     int64_t c = cost(n, 0);
-    if (readers[n] > 1 && c > 3) make_root(n);
-    else if (widened[n] && c > 4) make_root(n);
-    else if (n->op->name == "gather" && readers[n] > 1) make_root(n);
+    if (readers[n] > 1 && c > 3)
+      make_root(n);
+    else if (widened[n] && c > 4)
+      make_root(n);
+    else if (n->op->name == "gather" && readers[n] > 1)
+      make_root(n);
   }
   // A reshape that no index map expresses would divide for every element.
   for (const Node* n : g_.nodes()) {
@@ -396,8 +413,10 @@ bool Lowering::fits(const Node* n, const Group& g, std::vector<Axis>& axes, Root
     r.canonical.clear();
     for (size_t i = 0; i < sizes.size(); i++) {
       bool is = std::find(reduced.begin(), reduced.end(), int64_t(i)) != reduced.end();
-      if (!is) r.canonical.push_back(full[i]);
-      else if (!full[i].is_constant()) inner[full[i].terms[0].first] = true;
+      if (!is)
+        r.canonical.push_back(full[i]);
+      else if (!full[i].is_constant())
+        inner[full[i].terms[0].first] = true;
     }
     bool open = !g.has_inner();
     for (size_t i = 0; i < axes.size(); i++) {
@@ -438,8 +457,10 @@ void Lowering::build_value(NestBuilder& b, const Node* n, const Root& r, int& va
       Index ix;
       for (char c : n->str_attr(s ? "b" : "a")) ix.push_back(at[c]);
       side[s] = b.eval(n->operands[s], ix);
-      if (n->type.dtype == DType::bf16 || n->type.dtype == DType::f16) side[s] = b.cast_to(side[s], DType::f32);
-      else side[s] = b.cast_to(side[s], n->type.dtype);
+      if (n->type.dtype == DType::bf16 || n->type.dtype == DType::f16)
+        side[s] = b.cast_to(side[s], DType::f32);
+      else
+        side[s] = b.cast_to(side[s], n->type.dtype);
     }
     Expr e;
     e.fn = Fn::mul;
@@ -459,8 +480,10 @@ void Lowering::build_value(NestBuilder& b, const Node* n, const Root& r, int& va
     for (size_t i = 0; i < b.k.axes.size(); i++)
       if (!b.k.axes[i].outer) inner.push_back(int(i));
     for (size_t i = 0; i < sizes.size(); i++) {
-      if (std::find(reduced.begin(), reduced.end(), int64_t(i)) == reduced.end()) ix.push_back(r.canonical[kept++]);
-      else ix.push_back(sizes[i] == 1 ? Affine() : Affine::axis(inner[at++]));
+      if (std::find(reduced.begin(), reduced.end(), int64_t(i)) == reduced.end())
+        ix.push_back(r.canonical[kept++]);
+      else
+        ix.push_back(sizes[i] == 1 ? Affine() : Affine::axis(inner[at++]));
     }
     value = b.eval(n->operands[0], ix);
     return;
@@ -622,7 +645,8 @@ bool Lowering::view(const Node* x, const std::string& labels, const ContractLabe
       const Node* y = x;
       Affine f = flatten(ix, sizes_of(x));
       while (y->op->name == "reshape" && !roots_.count(y) && !forced_.count(y)) y = y->operands[0];
-      bool dense = !is_movement(y) || roots_.count(y) || forced_.count(y) || y->op->name == "pad" || y->op->name == "concat" || y->op->name == "dynamic_slice";
+      bool dense = !is_movement(y) || roots_.count(y) || forced_.count(y) || y->op->name == "pad" ||
+                   y->op->name == "concat" || y->op->name == "dynamic_slice";
       if (!dense) return false;
       x = y;
       flat = f;
@@ -633,7 +657,8 @@ bool Lowering::view(const Node* x, const std::string& labels, const ContractLabe
   }
   base = x;
   offset = flat.constant;
-  for (size_t i = 0; i < labels.size(); i++) stride[labels[i]] = l.size.at(labels[i]) == 1 ? 0 : flat.coefficient(int(i));
+  for (size_t i = 0; i < labels.size(); i++)
+    stride[labels[i]] = l.size.at(labels[i]) == 1 ? 0 : flat.coefficient(int(i));
   return true;
 }
 
@@ -645,8 +670,10 @@ bool collapse(const std::string& labels, const ContractLabels& l, std::map<char,
   for (size_t i = labels.size(); i-- > 0;) {
     int64_t size = l.size.at(labels[i]);
     if (size == 1) continue;
-    if (first) out = stride[labels[i]];
-    else if (stride[labels[i]] != out * inner_size) return false;
+    if (first)
+      out = stride[labels[i]];
+    else if (stride[labels[i]] != out * inner_size)
+      return false;
     first = false;
     inner_size *= size;
   }
@@ -670,16 +697,20 @@ bool Lowering::gemm_strides(const Node* n, Gemm& g, const Node** base) const {
   for (char c : l.k)
     if (n->str_attr("a").find(c) == std::string::npos || n->str_attr("b").find(c) == std::string::npos) return false;
   std::map<char, int64_t> sa, sb, sc;
-  if (!view(n->operands[0], n->str_attr("a"), l, base[0], sa, g.a_offset) || !view(n->operands[1], n->str_attr("b"), l, base[1], sb, g.b_offset)) return false;
+  if (!view(n->operands[0], n->str_attr("a"), l, base[0], sa, g.a_offset) ||
+      !view(n->operands[1], n->str_attr("b"), l, base[1], sb, g.b_offset))
+    return false;
   auto out = row_major(sizes_of(n));
   for (size_t i = 0; i < out.size(); i++) sc[n->str_attr("out")[i]] = out[i];
-  if (!collapse(l.m, l, sa, g.a_m) || !collapse(l.n, l, sb, g.b_n) || !collapse(l.k, l, sa, g.a_k) || !collapse(l.k, l, sb, g.b_k) ||
-      !collapse(l.m, l, sc, g.c_m) || !collapse(l.n, l, sc, g.c_n)) return false;
+  if (!collapse(l.m, l, sa, g.a_m) || !collapse(l.n, l, sb, g.b_n) || !collapse(l.k, l, sa, g.a_k) ||
+      !collapse(l.k, l, sb, g.b_k) || !collapse(l.m, l, sc, g.c_m) || !collapse(l.n, l, sc, g.c_n))
+    return false;
   // Batch labels go together from the fastest on while all three sides agree; the rest are loops around.
   size_t split = l.batch.size();
   while (split > 0) {
     std::string tail = l.batch.substr(split - 1);
-    if (!collapse(tail, l, sa, g.a_batch) || !collapse(tail, l, sb, g.b_batch) || !collapse(tail, l, sc, g.c_batch)) break;
+    if (!collapse(tail, l, sa, g.a_batch) || !collapse(tail, l, sb, g.b_batch) || !collapse(tail, l, sc, g.c_batch))
+      break;
     split--;
   }
   std::string tail = l.batch.substr(split);
@@ -690,14 +721,16 @@ bool Lowering::gemm_strides(const Node* n, Gemm& g, const Node** base) const {
   return true;
 }
 
-/// Sorts reductions and stores into passes over the inner axes: a value that needs a reduction's result comes in a later one.
+/// Sorts reductions and stores into passes over the inner axes: a value that needs a reduction's result comes in a
+/// later one.
 void Lowering::finish_phases(Kernel& k, const std::vector<Store>& stores) {
   size_t n = k.exprs.size();
   std::vector<int> phase(n, 0), reduction_phase(k.reductions.size(), 0);
   std::vector<bool> inner(n, false);
   auto affine = [&](const Affine& a, size_t e) {
     for (auto& [t, c] : a.terms) {
-      if (t < kDynamic) inner[e] = inner[e] || !k.axes[t].outer;
+      if (t < kDynamic)
+        inner[e] = inner[e] || !k.axes[t].outer;
       else {
         int v = k.dynamics[t - kDynamic].value;
         inner[e] = inner[e] || inner[v];
@@ -768,12 +801,15 @@ BuiltGroup Lowering::build_library(int gi) {
   l.axis = n->int_attr("axis");
   bool scatter = l.op.starts_with("scatter");
   auto sizes = sizes_of(n);
-  for (size_t i = 0; i < sizes.size(); i++) (int64_t(i) < l.axis ? l.pre : int64_t(i) == l.axis ? l.size : l.post) *= sizes[i];
+  for (size_t i = 0; i < sizes.size(); i++)
+    (int64_t(i) < l.axis ? l.pre : int64_t(i) == l.axis ? l.size : l.post) *= sizes[i];
   if (scatter) {
     l.index_shape = sizes_of(n->operands[0]);
     l.count = 1;
-    if (l.op == "scatter_add") for (int64_t s : l.index_shape) l.count *= s;
-    else l.shape = sizes;
+    if (l.op == "scatter_add")
+      for (int64_t s : l.index_shape) l.count *= s;
+    else
+      l.shape = sizes;
   }
   if (n->attrs.count("descending")) l.descending = n->bool_attr("descending");
   k.work = 0;
@@ -840,14 +876,19 @@ BuiltGroup Lowering::build(int gi) {
     build_value(b, n, r, value);
     if (r.kind == Root::Kind::reduction || r.kind == Root::Kind::contraction) {
       std::string_view op = n->op->name;
-      ReduceKind kind = op == "reduce_max" ? ReduceKind::max : op == "reduce_min" ? ReduceKind::min : op == "reduce_prod" ? ReduceKind::prod
-                        : op == "argmax" ? ReduceKind::argmax : op == "argmin" ? ReduceKind::argmin : ReduceKind::sum;
+      ReduceKind kind = op == "reduce_max"    ? ReduceKind::max
+                        : op == "reduce_min"  ? ReduceKind::min
+                        : op == "reduce_prod" ? ReduceKind::prod
+                        : op == "argmax"      ? ReduceKind::argmax
+                        : op == "argmin"      ? ReduceKind::argmin
+                                              : ReduceKind::sum;
       Affine position;
       if (kind >= ReduceKind::argmax) {
         for (size_t i = 0; i < k.axes.size(); i++)
           if (!k.axes[i].outer) position = Affine::axis(int(i));
       } else if (kind == ReduceKind::sum || kind == ReduceKind::prod) {
-        value = b.cast_to(value, n->type.dtype == DType::bf16 || n->type.dtype == DType::f16 ? DType::f32 : n->type.dtype);
+        value =
+            b.cast_to(value, n->type.dtype == DType::bf16 || n->type.dtype == DType::f16 ? DType::f32 : n->type.dtype);
       }
       DType t = n->type.dtype;
       bool narrow = kind <= ReduceKind::prod && (t == DType::bf16 || t == DType::f16);

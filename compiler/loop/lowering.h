@@ -1,5 +1,5 @@
-// Inside of the lowering: which values get memory (roots), which of them are computed together (groups), and the builder that writes
-// a group's expressions by walking the graph backwards from its roots.
+// Inside of the lowering: which values get memory (roots), which of them are computed together (groups), and the
+// builder that writes a group's expressions by walking the graph backwards from its roots.
 #pragma once
 #include <map>
 #include <set>
@@ -14,23 +14,24 @@ namespace nnlc::loop {
 
 using graph::Node;
 
-/// A value that is computed by a kernel of its own or together with others. All other values are recomputed where they are read.
+/// A value that is computed by a kernel of its own or together with others. All other values are recomputed where they
+/// are read.
 struct Root {
   enum class Kind : uint8_t { elementwise, reduction, contraction, library } kind = Kind::elementwise;
-  bool stored = false;      ///< another group or the caller reads it
+  bool stored = false;  ///< another group or the caller reads it
   int group = -1;
-  Index canonical;          ///< its index on the axes of its group
-  bool per_row = false;     ///< canonical uses outer axes only
+  Index canonical;       ///< its index on the axes of its group
+  bool per_row = false;  ///< canonical uses outer axes only
   int buffer = -1;
 };
 
 /// What one launch computes.
 struct Group {
   enum class Kind : uint8_t { nest, gemm, library } kind = Kind::nest;
-  std::vector<Axis> axes;              ///< dims of the whole domain (those of size 1 left out), in the order of its shape
-  std::vector<const Node*> members;    ///< roots, operands first
-  std::set<int> needs;                 ///< groups whose results it reads
-  std::set<const Node*> reads;         ///< inputs and roots it loads
+  std::vector<Axis> axes;            ///< dims of the whole domain (those of size 1 left out), in the order of its shape
+  std::vector<const Node*> members;  ///< roots, operands first
+  std::set<int> needs;               ///< groups whose results it reads
+  std::set<const Node*> reads;       ///< inputs and roots it loads
   bool has_inner() const {
     for (auto& a : axes)
       if (!a.outer) return true;
@@ -46,7 +47,8 @@ struct ContractLabels {
 ContractLabels sort_labels(const Node& n);
 std::vector<int64_t> sizes_of(const Node* n);
 bool is_movement(const Node* n);
-/// Index maps of movement ops: the operand's index from the result's. False for ops that need a guard (pad, concat) or a value.
+/// Index maps of movement ops: the operand's index from the result's. False for ops that need a guard (pad, concat) or
+/// a value.
 bool through_movement(const Node* n, const Index& index, const std::vector<Axis>& axes, Index& operand);
 /// Splits a flat offset over dims; false if the terms don't fall apart along them.
 bool unflatten(const Affine& flat, const std::vector<int64_t>& sizes, const std::vector<Axis>& axes,
@@ -59,7 +61,8 @@ class NestBuilder {
  public:
   NestBuilder(Kernel& kernel, const RootMap& roots, int group) : k(kernel), roots_(roots), group_(group) {}
 
-  /// The value of n at `index`, an expression's id. Members of the group are read at their canonical index only; elsewhere `failed` is set.
+  /// The value of n at `index`, an expression's id. Members of the group are read at their canonical index only;
+  /// elsewhere `failed` is set.
   int eval(const Node* n, const Index& index, int guard = -1);
   /// The op of n itself, even if n is a root.
   int compute(const Node* n, const Index& index, int guard);
@@ -76,8 +79,8 @@ class NestBuilder {
   std::vector<const Node*> arguments;  ///< the value behind each of the kernel's args
   std::vector<const Node*> hits;       ///< members of the group that were read
   bool failed = false;
-  bool dry = false;                    ///< only finds out what is read
-  int64_t heavy = 0;                   ///< transcendental functions written
+  bool dry = false;   ///< only finds out what is read
+  int64_t heavy = 0;  ///< transcendental functions written
 
  private:
   int inside(const std::vector<Bound>& bounds, int guard);

@@ -1,5 +1,5 @@
-// Expressions of a kernel, found by walking back from a root: movement ops turn into index maps, padding and concatenation into
-// guards, gathers into indices that are themselves values.
+// Expressions of a kernel, found by walking back from a root: movement ops turn into index maps, padding and
+// concatenation into guards, gathers into indices that are themselves values.
 #include "compiler/loop/lowering.h"
 
 #include <algorithm>
@@ -18,7 +18,8 @@ static int64_t axis_of(const Node* n, const char* key, size_t rank) {
 }
 
 bool is_movement(const Node* n) {
-  static const std::set<std::string_view> names{"reshape", "permute", "broadcast", "slice", "dynamic_slice", "pad", "concat", "flip", "window", "stop_gradient"};
+  static const std::set<std::string_view> names{"reshape", "permute", "broadcast", "slice",  "dynamic_slice",
+                                                "pad",     "concat",  "flip",      "window", "stop_gradient"};
   return names.count(n->op->name) > 0;
 }
 
@@ -44,7 +45,8 @@ bool unflatten(const Affine& flat, const std::vector<int64_t>& sizes, const std:
     later.constant = lowest;
     for (auto& [t, c] : rest.terms) {
       int64_t size = t < kDynamic ? axes[t].size : dynamics[t - kDynamic].size;
-      if (c % strides[d] == 0) here = here + Affine::axis(t, c / strides[d]);
+      if (c % strides[d] == 0)
+        here = here + Affine::axis(t, c / strides[d]);
       else {
         later = later + Affine::axis(t, c);
         (c > 0 ? highest : lowest) += c * (size - 1);
@@ -70,7 +72,8 @@ bool through_movement(const Node* n, const Index& ix, const std::vector<Axis>& a
   const Node* x = n->operands[0];
   std::string_view op = n->op->name;
   to.assign(x->type.rank(), Affine());
-  if (op == "stop_gradient") to = ix;
+  if (op == "stop_gradient")
+    to = ix;
   else if (op == "permute") {
     auto& perm = n->ints_attr("perm");
     for (size_t i = 0; i < perm.size(); i++) to[perm[i]] = ix[i];
@@ -98,8 +101,10 @@ bool through_movement(const Node* n, const Index& ix, const std::vector<Axis>& a
     auto from = sizes_of(n), sizes = sizes_of(x);
     // Dims of size 1 come and go without any arithmetic.
     std::vector<size_t> a, b;
-    for (size_t i = 0; i < from.size(); i++) if (from[i] != 1) a.push_back(i);
-    for (size_t i = 0; i < sizes.size(); i++) if (sizes[i] != 1) b.push_back(i);
+    for (size_t i = 0; i < from.size(); i++)
+      if (from[i] != 1) a.push_back(i);
+    for (size_t i = 0; i < sizes.size(); i++)
+      if (sizes[i] != 1) b.push_back(i);
     bool same = a.size() == b.size();
     for (size_t i = 0; same && i < a.size(); i++) same = from[a[i]] == sizes[b[i]];
     if (same) {
@@ -155,8 +160,10 @@ int NestBuilder::add(Expr e) {
 int NestBuilder::constant(DType t, double v) {
   Expr e;
   e.type = t;
-  if (graph::is_float(t)) e.f = v;
-  else e.i = int64_t(v);
+  if (graph::is_float(t))
+    e.f = v;
+  else
+    e.i = int64_t(v);
   return add(std::move(e));
 }
 
@@ -234,12 +241,15 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
   if (op == "input") return done(load(n, flatten(ix, sizes_of(n)), guard));
   if (op == "constant") {
     auto& values = n->ints_attr("values");
-    bool all_equal = !values.empty() && std::all_of(values.begin(), values.end(), [&](int64_t v) { return v == values[0]; });
+    bool all_equal =
+        !values.empty() && std::all_of(values.begin(), values.end(), [&](int64_t v) { return v == values[0]; });
     if (!all_equal) return done(load(n, flatten(ix, sizes_of(n)), guard));
     Expr e;
     e.type = n->type.dtype;
-    if (graph::is_float(e.type)) e.f = graph::constant_value(*n, 0);
-    else e.i = graph::constant_int_value(*n, 0);
+    if (graph::is_float(e.type))
+      e.f = graph::constant_value(*n, 0);
+    else
+      e.i = graph::constant_int_value(*n, 0);
     return done(add(std::move(e)));
   }
   if (op == "iota") {
@@ -287,7 +297,8 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
       to[axis] = ix[axis] + Affine(-at);
       std::vector<Bound> bounds{{to[axis], 0, size}};
       int v = eval(x, to, inside(bounds, guard));
-      if (value < 0) value = v;
+      if (value < 0)
+        value = v;
       else {
         Expr e;
         e.fn = Fn::select;
@@ -307,8 +318,10 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
     int64_t limit = op == "dynamic_slice" ? sizes[axis] - sizes_of(n)[axis] + 1 : sizes[axis];
     Index at, to(sizes.size());
     size_t w = index->type.rank();
-    if (op == "gather") at.assign(ix.begin() + axis, ix.begin() + axis + w);
-    else if (op == "gather_along") at = ix;
+    if (op == "gather")
+      at.assign(ix.begin() + axis, ix.begin() + axis + w);
+    else if (op == "gather_along")
+      at = ix;
     Expr e;
     e.fn = Fn::clamp;
     e.type = DType::i64;
@@ -328,7 +341,8 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
   if (op == "reshape") {
     const Node* x = n->operands[0];
     while (x->op->name == "reshape" && !roots_.count(x)) x = x->operands[0];
-    bool in_memory = x->op->name == "input" || x->op->name == "constant" || (roots_.count(x) && (roots_.at(x).group != group_ || group_ < 0));
+    bool in_memory = x->op->name == "input" || x->op->name == "constant" ||
+                     (roots_.count(x) && (roots_.at(x).group != group_ || group_ < 0));
     if (in_memory) return done(load(x, flatten(ix, sizes_of(n)), guard));
     Index to;
     if (x == n->operands[0] && through_movement(n, ix, k.axes, to)) return done(eval(x, to, guard));
@@ -387,7 +401,8 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
     Index to = ix;
     if (op.starts_with("reduce_")) {
       auto axes = n->ints_attr("axes");
-      for (int64_t& a : axes) if (a < 0) a += int64_t(x->type.rank());
+      for (int64_t& a : axes)
+        if (a < 0) a += int64_t(x->type.rank());
       std::sort(axes.begin(), axes.end());
       for (int64_t a : axes) to.insert(to.begin() + a, Affine());
     }

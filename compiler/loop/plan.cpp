@@ -88,15 +88,36 @@ std::vector<uint8_t> constant_bytes(const Node* n) {
     double f = graph::is_float(n->type.dtype) ? graph::constant_value(*n, i) : 0;
     int64_t v = graph::is_float(n->type.dtype) ? 0 : graph::constant_int_value(*n, i);
     switch (n->type.dtype) {
-      case DType::boolean: put(out, uint8_t(v != 0)); break;
-      case DType::u8: case DType::i8: put(out, uint8_t(v)); break;
-      case DType::i16: put(out, uint16_t(v)); break;
-      case DType::i32: put(out, uint32_t(v)); break;
-      case DType::i64: put(out, v); break;
-      case DType::f16: { _Float16 h = _Float16(f); put(out, h); break; }
-      case DType::bf16: put(out, to_bf16(float(f))); break;
-      case DType::f32: put(out, float(f)); break;
-      case DType::f64: put(out, f); break;
+      case DType::boolean:
+        put(out, uint8_t(v != 0));
+        break;
+      case DType::u8:
+      case DType::i8:
+        put(out, uint8_t(v));
+        break;
+      case DType::i16:
+        put(out, uint16_t(v));
+        break;
+      case DType::i32:
+        put(out, uint32_t(v));
+        break;
+      case DType::i64:
+        put(out, v);
+        break;
+      case DType::f16: {
+        _Float16 h = _Float16(f);
+        put(out, h);
+        break;
+      }
+      case DType::bf16:
+        put(out, to_bf16(float(f)));
+        break;
+      case DType::f32:
+        put(out, float(f));
+        break;
+      case DType::f64:
+        put(out, f);
+        break;
     }
   }
   return out;
@@ -188,7 +209,11 @@ void Planner::results() {
         if (steps_[s].args[a] == n && !steps_[s].kernel.args[a].written) r.insert(int(s));
     return r;
   };
-  struct Late { const Node* from; int to; const Node* over; };
+  struct Late {
+    const Node* from;
+    int to;
+    const Node* over;
+  };
   std::vector<Late> late;
   for (size_t i = 0; i < g_.outputs.size(); i++) {
     auto& o = g_.outputs[i];
@@ -288,13 +313,16 @@ void Planner::place(const std::vector<int>& order) {
       }
   std::vector<int> temps;
   for (auto& [b, l] : life) temps.push_back(b);
-  auto bytes = [&](int b) { return (plan_.buffers[b].elements * int64_t(graph::size_bytes(plan_.buffers[b].type)) + 127) / 64 * 64; };
+  auto bytes = [&](int b) {
+    return (plan_.buffers[b].elements * int64_t(graph::size_bytes(plan_.buffers[b].type)) + 127) / 64 * 64;
+  };
   std::stable_sort(temps.begin(), temps.end(), [&](int a, int b) { return bytes(a) > bytes(b); });
   std::vector<int> placed;
   for (int t : temps) {
     std::vector<std::pair<int64_t, int64_t>> taken;
     for (int p : placed)
-      if (life[p].first <= life[t].second && life[t].first <= life[p].second) taken.emplace_back(plan_.buffers[p].offset, plan_.buffers[p].offset + bytes(p));
+      if (life[p].first <= life[t].second && life[t].first <= life[p].second)
+        taken.emplace_back(plan_.buffers[p].offset, plan_.buffers[p].offset + bytes(p));
     std::sort(taken.begin(), taken.end());
     int64_t at = 0;
     for (auto& [lo, hi] : taken) {
@@ -308,7 +336,11 @@ void Planner::place(const std::vector<int>& order) {
 }
 
 void Planner::barriers() {
-  struct Access { bool arena; int64_t low, high; bool write; };
+  struct Access {
+    bool arena;
+    int64_t low, high;
+    bool write;
+  };
   auto accesses = [&](const Launch& l) {
     std::vector<Access> out;
     const Kernel& k = plan_.kernels[l.kernel];
@@ -317,7 +349,8 @@ void Planner::barriers() {
       const Buffer& buf = plan_.buffers[b];
       if (buf.kind == Buffer::Kind::constant) continue;
       if (buf.kind == Buffer::Kind::temp)
-        out.push_back({true, buf.offset, buf.offset + buf.elements * int64_t(graph::size_bytes(buf.type)), k.args[i].written});
+        out.push_back(
+            {true, buf.offset, buf.offset + buf.elements * int64_t(graph::size_bytes(buf.type)), k.args[i].written});
       else {
         int id = alias_.count(b) ? alias_.at(b) : b;
         out.push_back({false, id, id + 1, k.args[i].written});
@@ -325,7 +358,10 @@ void Planner::barriers() {
     }
     return out;
   };
-  struct Since { std::vector<Access> all; bool single, scratch; };
+  struct Since {
+    std::vector<Access> all;
+    bool single, scratch;
+  };
   std::vector<Since> since;
   for (auto& l : plan_.launches) {
     const Kernel& k = plan_.kernels[l.kernel];
@@ -349,13 +385,15 @@ void Planner::barriers() {
 
 Plan Planner::run() {
   plan_.name = g_.name;
-  for (size_t i = 0; i < g_.inputs.size(); i++) buffers_[g_.inputs[i]] = new_buffer(Buffer::Kind::input, int(i), g_.inputs[i], g_.inputs[i]->name);
+  for (size_t i = 0; i < g_.inputs.size(); i++)
+    buffers_[g_.inputs[i]] = new_buffer(Buffer::Kind::input, int(i), g_.inputs[i], g_.inputs[i]->name);
   for (size_t s = 0; s < steps_.size(); s++)
     for (size_t a = 0; a < steps_[s].args.size(); a++)
       if (steps_[s].kernel.args[a].written) writer_[steps_[s].args[a]] = int(s);
   for (size_t s = 0; s < steps_.size(); s++)
     for (size_t a = 0; a < steps_[s].args.size(); a++)
-      if (auto it = writer_.find(steps_[s].args[a]); it != writer_.end() && it->second != int(s)) steps_[s].after.insert(it->second);
+      if (auto it = writer_.find(steps_[s].args[a]); it != writer_.end() && it->second != int(s))
+        steps_[s].after.insert(it->second);
   results();
   for (auto& s : steps_)
     for (size_t a = 0; a < s.args.size(); a++)

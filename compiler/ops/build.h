@@ -30,11 +30,12 @@ int64_t constant_int_value(const Node& constant, size_t element = 0);
 Node* size_of(Graph& g, const Dim& d, Span span = {});
 /// iota {shape, axis, dtype}: the index along `axis`.
 Node* iota(Graph& g, TensorType type, int64_t axis, Span span = {});
-/// random {kind = "uniform"|"normal"|"bits", key (int: hash of seed, path and ordinal), shape, dtype}, operand `step` (i64[]).
-/// uniform: [0, 1); element i of step s is word i % 4 of Philox4x32-10 with counter (i / 4 low, i / 4 high, s low, s high) and key
-/// (key low, key high). uniform f32 = (word >> 8) * 2^-24. normal: Box-Muller over the words of a pair (2j, 2j + 1): with
-/// u = ((word 2j >> 8) + 1) * 2^-24 and v = (word 2j+1 >> 8) * 2^-24, sqrt(-2 ln u) times cos(2 pi v) and sin(2 pi v).
-/// uniform and normal: f32, or f64 (of the same draw). bits: i64, the word. See runtime/philox.h.
+/// random {kind = "uniform"|"normal"|"bits", key (int: hash of seed, path and ordinal), shape, dtype}, operand `step`
+/// (i64[]). uniform: [0, 1); element i of step s is word i % 4 of Philox4x32-10 with counter (i / 4 low, i / 4 high, s
+/// low, s high) and key (key low, key high). uniform f32 = (word >> 8) * 2^-24. normal: Box-Muller over the words of a
+/// pair (2j, 2j + 1): with u = ((word 2j >> 8) + 1) * 2^-24 and v = (word 2j+1 >> 8) * 2^-24, sqrt(-2 ln u) times cos(2
+/// pi v) and sin(2 pi v). uniform and normal: f32, or f64 (of the same draw). bits: i64, the word. See
+/// runtime/philox.h.
 Node* random(Graph& g, std::string kind, uint64_t key, Node* step, TensorType type, Span span = {});
 
 Node* reshape(Graph& g, Node* x, Shape shape, Span span = {});
@@ -51,12 +52,12 @@ Node* dynamic_slice(Graph& g, Node* x, Node* start, int64_t axis, Dim size, Span
 Node* pad(Graph& g, Node* x, Shape low, Shape high, double value, Span span = {});
 Node* concat(Graph& g, std::vector<Node*> xs, int64_t axis, Span span = {});
 Node* flip(Graph& g, Node* x, IntList axes, Span span = {});
-/// window {axis, size, stride, dilation}: x[.., L, ..] -> [.., (L - (size - 1) * dilation - 1) // stride + 1, .., size] (the window's own
-/// axis is appended last). An overlapping view; its gradient adds.
+/// window {axis, size, stride, dilation}: x[.., L, ..] -> [.., (L - (size - 1) * dilation - 1) // stride + 1, .., size]
+/// (the window's own axis is appended last). An overlapping view; its gradient adds.
 Node* window(Graph& g, Node* x, int64_t axis, int64_t size, int64_t stride, int64_t dilation, Span span = {});
 
-/// op: sum max min prod; the table's names are reduce_sum reduce_max reduce_min reduce_prod. {axes} (ascending) are removed.
-/// argmax argmin {axis}: i64, the first of equals.
+/// op: sum max min prod; the table's names are reduce_sum reduce_max reduce_min reduce_prod. {axes} (ascending) are
+/// removed. argmax argmin {axis}: i64, the first of equals.
 Node* reduce(Graph& g, std::string_view op, Node* x, IntList axes, Span span = {});
 Node* arg_reduce(Graph& g, std::string_view op, Node* x, int64_t axis, Span span = {});
 Node* cumsum(Graph& g, Node* x, int64_t axis, Span span = {});
@@ -67,10 +68,11 @@ Node* argsort(Graph& g, Node* x, int64_t axis, bool descending, Span span = {});
 /// contract {a, b, out}: an einsum of two operands by axis labels, e.g. ("mk", "kn", "mn"). Labels in both operands and
 /// not in `out` are summed; labels in all three are batch axes. No label twice in one operand.
 Node* contract(Graph& g, Node* a, Node* b, std::string la, std::string lb, std::string lo, Span span = {});
-/// gather(table, index) {axis}: the result has index's shape in place of table's axis (torch.index_select with an index of any rank).
+/// gather(table, index) {axis}: the result has index's shape in place of table's axis (torch.index_select with an index
+/// of any rank).
 Node* gather(Graph& g, Node* table, Node* index, int64_t axis, Span span = {});
-/// Indices outside the table are clamped into it, here and in the ops below, so that no index reads or writes out of bounds.
-/// scatter_add(index, updates) {axis, size}: zeros with `size` at `axis`; the adjoint of gather.
+/// Indices outside the table are clamped into it, here and in the ops below, so that no index reads or writes out of
+/// bounds. scatter_add(index, updates) {axis, size}: zeros with `size` at `axis`; the adjoint of gather.
 Node* scatter_add(Graph& g, Node* index, Node* updates, int64_t axis, Dim size, Span span = {});
 /// gather_along(x, index) {axis}: torch.gather: same rank, index's sizes. scatter_add_along is its adjoint {shape}.
 Node* gather_along(Graph& g, Node* x, Node* index, int64_t axis, Span span = {});

@@ -17,7 +17,12 @@ struct TypeResult {
   std::optional<TensorType> type;
   std::string error;
   TypeResult(TensorType t) : type(std::move(t)) {}  // NOLINT
-  static TypeResult fail(std::string message) { TypeResult r; r.error = std::move(message); return r; }
+  static TypeResult fail(std::string message) {
+    TypeResult r;
+    r.error = std::move(message);
+    return r;
+  }
+
  private:
   TypeResult() = default;
 };
@@ -34,15 +39,19 @@ class Vjp {
   /// Adds to operand i's adjoint; g must have the operand's type (broadcasts are explicit ops, so no summing here).
   void grad(size_t i, Node* g);
 
-  Graph* graph_; Node* node_; Node* dy_; std::vector<bool> wants_; std::vector<Node*> grads_;
+  Graph* graph_;
+  Node* node_;
+  Node* dy_;
+  std::vector<bool> wants_;
+  std::vector<Node*> grads_;
 };
 
 /// A dense row-major array in the reference evaluator: every element type is held as double (i64 as int64_t too,
 /// so that large integers stay exact).
 struct RefTensor {
   TensorType type;
-  std::vector<double> f;     ///< float types
-  std::vector<int64_t> i;    ///< int and bool types
+  std::vector<double> f;   ///< float types
+  std::vector<int64_t> i;  ///< int and bool types
 };
 
 /// Operand types and attributes with which the tests try an op; float operands are drawn from [low, high], ints from
@@ -59,8 +68,8 @@ enum class OpClass { source, elementwise, movement, reduction, contraction, inde
 struct OpDef {
   std::string_view name;
   OpClass op_class;
-  std::vector<std::string_view> operands;     ///< their names; a last one ending in "..." repeats
-  std::vector<std::string_view> attributes;   ///< every node has exactly these
+  std::vector<std::string_view> operands;    ///< their names; a last one ending in "..." repeats
+  std::vector<std::string_view> attributes;  ///< every node has exactly these
   /// Shape rule: from operand types and attributes.
   TypeResult (*type)(std::span<const TensorType> in, const Attrs& attrs);
   /// Gradient; null only with `no_gradient` saying why ("result is an index").
@@ -68,16 +77,16 @@ struct OpDef {
   std::string_view no_gradient = {};
   /// Meaning, in plain loops.
   void (*reference)(const Node& n, std::span<const RefTensor* const> in, RefTensor& out) = nullptr;
-  std::string_view doc;                       ///< one line, for `nnlc doc` and the reference page
-  std::vector<OpSample> samples = {};         ///< what tests/ops runs
+  std::string_view doc;                ///< one line, for `nnlc doc` and the reference page
+  std::vector<OpSample> samples = {};  ///< what tests/ops runs
 };
 
 const std::vector<const OpDef*>& all_ops();
 const OpDef* find_op(std::string_view name);
 
-/// An attribute's kind follows from its name: "shape starts sizes low high" and a `size` other than window's are Shapes (a
-/// single dim is a Shape of length 1), "axes perm strides values" int lists, "dtype" a DType, "kind a b out" strings, "value" a
-/// double, "descending" a bool, all others ints. Returns an Attr of that kind.
+/// An attribute's kind follows from its name: "shape starts sizes low high" and a `size` other than window's are Shapes
+/// (a single dim is a Shape of length 1), "axes perm strides values" int lists, "dtype" a DType, "kind a b out"
+/// strings, "value" a double, "descending" a bool, all others ints. Returns an Attr of that kind.
 Attr attr_kind(const OpDef& op, std::string_view attribute);
 /// What is wrong with operands or attributes, before the type rule can run; empty: nothing.
 std::string check_form(const OpDef& op, size_t n_operands, const Attrs& attrs);

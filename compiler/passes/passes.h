@@ -10,8 +10,8 @@ namespace nnlc::passes {
 std::vector<graph::Node*> differentiate(graph::Graph& g, graph::Node* loss, const std::vector<graph::Node*>& wrt,
                                         Diagnostics& diags);
 
-bool simplify(graph::Graph& g);       ///< algebra, folding of constants, movement ops that undo one another
-bool cse(graph::Graph& g);            ///< equal nodes become one
-bool dce(graph::Graph& g);            ///< nodes nobody reads
+bool simplify(graph::Graph& g);  ///< algebra, folding of constants, movement ops that undo one another
+bool cse(graph::Graph& g);       ///< equal nodes become one
+bool dce(graph::Graph& g);       ///< nodes nobody reads
 
 }  // namespace nnlc::passes

@@ -74,7 +74,7 @@ struct BuiltinParam {
 };
 struct Signature {
   std::vector<BuiltinParam> params;
-  int rest = -1;   ///< where "*xs" stands
+  int rest = -1;  ///< where "*xs" stands
 };
 
 Value read_literal(std::string_view text) {
@@ -151,12 +151,13 @@ std::string shown_name(const Builtin& b) {
 
 }  // namespace
 
-Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, const LambdaValue* lambda, Span span, Span callee_span) {
+Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, const LambdaValue* lambda, Span span,
+                   Span callee_span) {
   const Signature& s = signature_of(b);
   BuiltinCall call{ev, b, span, callee_span, {}, {}, lambda};
   std::vector<ArgValue> named;
   size_t before_rest = s.rest < 0 ? s.params.size() : static_cast<size_t>(s.rest);
-  bool keeps_names = s.params.empty() && s.rest == 0;   // record, Sequential, print
+  bool keeps_names = s.params.empty() && s.rest == 0;  // record, Sequential, print
   size_t positional = 0;
   for (ArgValue& a : args) {
     if (a.name.empty() && s.rest >= 0 && positional >= before_rest) {
@@ -194,7 +195,8 @@ Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, 
       a.value = Value(*lambda, lambda->decl->span);
       a.span = lambda->decl->span;
     } else {
-      ev.error(Code::MissingArgument, callee_span.valid() ? callee_span : span, fmt::format("{} needs `{}`", what, s.params[i].name))
+      ev.error(Code::MissingArgument, callee_span.valid() ? callee_span : span,
+               fmt::format("{} needs `{}`", what, s.params[i].name))
           .note(fmt::format("its signature: {}({})", shown_name(b), b.signature));
       return Poison{};
     }
@@ -224,7 +226,9 @@ bool BuiltinCall::given(std::string_view name) const {
 
 namespace {
 
-Span place_of(const BuiltinCall& c, const ArgValue& a) { return a.span.valid() ? a.span : c.callee_span.valid() ? c.callee_span : c.span; }
+Span place_of(const BuiltinCall& c, const ArgValue& a) {
+  return a.span.valid() ? a.span : c.callee_span.valid() ? c.callee_span : c.span;
+}
 
 DiagnosticBuilder wrong(BuiltinCall& c, std::string_view name, std::string_view wanted) {
   const ArgValue& a = c.arg(name);
@@ -232,7 +236,8 @@ DiagnosticBuilder wrong(BuiltinCall& c, std::string_view name, std::string_view 
   bool run_time = r != nullptr;
   return c.ev.error(run_time ? Code::NotStatic : Code::ArgumentType, place_of(c, a),
                     run_time ? fmt::format("`{}` of `{}` must be known when compiling", name, shown_name(c.builtin))
-                             : fmt::format("`{}` of `{}` is {}, but this is {}", name, shown_name(c.builtin), wanted, describe(a.value)));
+                             : fmt::format("`{}` of `{}` is {}, but this is {}", name, shown_name(c.builtin), wanted,
+                                           describe(a.value)));
 }
 
 }  // namespace
@@ -243,9 +248,11 @@ std::optional<TensorValue> BuiltinCall::tensor(std::string_view name) {
   if (auto* t = a.value.get<TensorValue>()) return *t;
   bool number = a.value.get<Dim>() || a.value.get<double>() || a.value.get<bool>();
   if (auto* r = a.value.get<RuntimeValue>())
-    number = r->type.kind == host::Type::Kind::integer || r->type.kind == host::Type::Kind::floating || r->type.kind == host::Type::Kind::boolean;
+    number = r->type.kind == host::Type::Kind::integer || r->type.kind == host::Type::Kind::floating ||
+             r->type.kind == host::Type::Kind::boolean;
   if (!number) {
-    auto d = ev.error(Code::NotATensor, place_of(*this, a), fmt::format("`{}` takes a tensor, but this is {}", shown_name(builtin), describe(a.value)));
+    auto d = ev.error(Code::NotATensor, place_of(*this, a),
+                      fmt::format("`{}` takes a tensor, but this is {}", shown_name(builtin), describe(a.value)));
     if (auto s = a.value.ptr<SequenceValue>(); s && s->is_list) d.help("`tensor([…])` makes a tensor of a list");
     if (auto l = a.value.ptr<LayerInstance>()) d.help("call the layer first");
     return std::nullopt;
@@ -301,7 +308,8 @@ std::optional<int64_t> BuiltinCall::axis(std::string_view name, size_t rank) {
   if (!a) return std::nullopt;
   auto r = static_cast<int64_t>(rank);
   if (*a < -r || *a >= r) {
-    auto d = ev.error(Code::AxisOutOfRange, place_of(*this, arg(name)), fmt::format("there is no axis {} in a tensor of rank {}", *a, rank));
+    auto d = ev.error(Code::AxisOutOfRange, place_of(*this, arg(name)),
+                      fmt::format("there is no axis {} in a tensor of rank {}", *a, rank));
     if (rank > 0) d.note(fmt::format("its axes are 0 to {}, or -{} to -1 from the end", rank - 1, rank));
     return std::nullopt;
   }
@@ -317,8 +325,10 @@ std::optional<graph::IntList> BuiltinCall::axes(std::string_view name, size_t ra
     return out;
   }
   std::vector<Value> items;
-  if (auto s = a.value.ptr<SequenceValue>()) items = s->items;
-  else items.push_back(a.value);
+  if (auto s = a.value.ptr<SequenceValue>())
+    items = s->items;
+  else
+    items.push_back(a.value);
   auto r = static_cast<int64_t>(rank);
   for (const Value& v : items) {
     auto n = static_int(v);
@@ -327,7 +337,8 @@ std::optional<graph::IntList> BuiltinCall::axes(std::string_view name, size_t ra
       return std::nullopt;
     }
     if (*n < -r || *n >= r) {
-      auto d = ev.error(Code::AxisOutOfRange, place_of(*this, a), fmt::format("there is no axis {} in a tensor of rank {}", *n, rank));
+      auto d = ev.error(Code::AxisOutOfRange, place_of(*this, a),
+                        fmt::format("there is no axis {} in a tensor of rank {}", *n, rank));
       if (rank > 0) d.note(fmt::format("its axes are 0 to {}, or -{} to -1 from the end", rank - 1, rank));
       return std::nullopt;
     }
@@ -347,8 +358,10 @@ std::optional<graph::Shape> BuiltinCall::shape(std::string_view name) {
   if (a.value.is_poison()) return std::nullopt;
   graph::Shape out;
   std::vector<Value> items;
-  if (auto s = a.value.ptr<SequenceValue>()) items = s->items;
-  else items.push_back(a.value);
+  if (auto s = a.value.ptr<SequenceValue>())
+    items = s->items;
+  else
+    items.push_back(a.value);
   for (const Value& v : items) {
     auto* d = v.get<Dim>();
     if (!d) {

@@ -17,11 +17,13 @@ extern const std::vector<Builtin> kTrainingBuiltins;  ///< freeze, schedules, cl
 /// `x.shape` (a list of static ints), `x.ndim`, `x.numel`, `x.dtype` (a static str), `x.T`; nullopt: no such member.
 std::optional<Value> tensor_member(Evaluator& ev, const TensorValue& x, const ast::Name& name);
 
-/// How NNL says what another framework calls `name` ("nn.CrossEntropyLoss", "unsqueeze_", "Dense"); for an unknown name.
+/// How NNL says what another framework calls `name` ("nn.CrossEntropyLoss", "unsqueeze_", "Dense"); for an unknown
+/// name.
 std::optional<std::string> foreign_name_hint(std::string_view name);
 /// The same for a named argument: `dim`, `keepdim`, `units`.
 std::optional<std::string> foreign_argument_hint(std::string_view name);
 
-// Values that tensor code doesn't index itself (data sets, run-time lists) have a method named "[]" with the signature "self, index".
+// Values that tensor code doesn't index itself (data sets, run-time lists) have a method named "[]" with the signature
+// "self, index".
 
 }  // namespace nnlc::sema

@@ -77,7 +77,8 @@ std::optional<int64_t> count_arg(BuiltinCall& c, std::string_view name, int64_t 
   auto n = c.integer(name);
   if (!n) return std::nullopt;
   if (*n < least) {
-    c.ev.error(Code::DataArgument, c.arg(name).span.valid() ? c.arg(name).span : c.span, fmt::format("`{}` must be at least {}, but is {}", name, least, *n));
+    c.ev.error(Code::DataArgument, c.arg(name).span.valid() ? c.arg(name).span : c.span,
+               fmt::format("`{}` must be at least {}, but is {}", name, least, *n));
     return std::nullopt;
   }
   return n;
@@ -112,16 +113,22 @@ Value csv(BuiltinCall& c) {
   if (!path) return Poison{};
   data::CsvOptions o;
   if (c.given("target")) {
-    if (auto n = static_int(c.arg("target").value)) o.target = std::to_string(*n);
-    else if (auto t = c.text("target")) o.target = *t;
-    else return Poison{};
+    if (auto n = static_int(c.arg("target").value))
+      o.target = std::to_string(*n);
+    else if (auto t = c.text("target"))
+      o.target = *t;
+    else
+      return Poison{};
   }
   if (c.given("features")) {
     auto s = c.arg("features").value.ptr<SequenceValue>();
     for (size_t i = 0; s && i < s->items.size(); ++i) {
-      if (auto* t = s->items[i].get<std::string>()) o.features.push_back(*t);
-      else if (auto n = static_int(s->items[i])) o.features.push_back(std::to_string(*n));
-      else s = nullptr;
+      if (auto* t = s->items[i].get<std::string>())
+        o.features.push_back(*t);
+      else if (auto n = static_int(s->items[i]))
+        o.features.push_back(std::to_string(*n));
+      else
+        s = nullptr;
     }
     if (!s) {
       c.ev.error(Code::DataArgument, c.arg("features").span, "`features` is a list of column names");
@@ -154,7 +161,8 @@ Value text(BuiltinCall& c) {
   if (c.given("vocab_of")) {
     auto t = c.arg("vocab_of").value.ptr<TextValue>();
     if (!t) {
-      c.ev.error(Code::DataArgument, c.arg("vocab_of").span, fmt::format("`vocab_of` is a text, but this is {}", describe(c.arg("vocab_of").value)));
+      c.ev.error(Code::DataArgument, c.arg("vocab_of").span,
+                 fmt::format("`vocab_of` is a text, but this is {}", describe(c.arg("vocab_of").value)));
       return Poison{};
     }
     vocab = t->text;
@@ -240,7 +248,8 @@ Value split(BuiltinCall& c) {
   auto shuffle = c.boolean("shuffle");
   if (!share || !shuffle) return Poison{};
   if (!(*share > 0 && *share < 1)) {
-    c.ev.error(Code::DataArgument, c.arg("share").span, fmt::format("the share lies between 0 and 1, but is {}", *share));
+    c.ev.error(Code::DataArgument, c.arg("share").span,
+               fmt::format("the share lies between 0 and 1, but is {}", *share));
     return Poison{};
   }
   data::DatasetPtr d = self_data(c);
@@ -255,7 +264,8 @@ Value take(BuiltinCall& c) {
   if (!n) return Poison{};
   const auto& d = self_data(c);
   if (*n > d->size()) {
-    c.ev.error(Code::DataArgument, c.arg("n").span, fmt::format("the data set has {} rows, so {} can't be taken", d->size(), *n));
+    c.ev.error(Code::DataArgument, c.arg("n").span,
+               fmt::format("the data set has {} rows, so {} can't be taken", d->size(), *n));
     return Poison{};
   }
   return dataset_value(c.ev, data::take(d, 0, *n), c.span);
@@ -265,7 +275,8 @@ Value shuffle(BuiltinCall& c) { return dataset_value(c.ev, shuffled(c, self_data
 Value concat(BuiltinCall& c) {
   auto other = c.arg("other").value.ptr<DatasetValue>();
   if (!other) {
-    c.ev.error(Code::DataArgument, c.arg("other").span, fmt::format("a data set is joined with another, but this is {}", describe(c.arg("other").value)));
+    c.ev.error(Code::DataArgument, c.arg("other").span,
+               fmt::format("a data set is joined with another, but this is {}", describe(c.arg("other").value)));
     return Poison{};
   }
   auto r = data::concat(self_data(c), other->data);
@@ -289,7 +300,8 @@ Value row(BuiltinCall& c) {
   if (auto n = static_int(i.value)) {
     int64_t size = d->data->size();
     if (*n < -size || *n >= size) {
-      c.ev.error(Code::IndexOutOfRange, i.span, fmt::format("the data set has {} rows, so there is no row {}", size, *n));
+      c.ev.error(Code::IndexOutOfRange, i.span,
+                 fmt::format("the data set has {} rows, so there is no row {}", size, *n));
       return Poison{};
     }
     return record_of_row(c.ev, *d, c.ev.reg_of(Value(Dim(*n < 0 ? *n + size : *n)), c.span), c.span);
@@ -310,7 +322,8 @@ Value windows(BuiltinCall& c) {
   if (!n || !stride) return Poison{};
   const auto& t = self_text(c);
   if (static_cast<int64_t>(t->ids.size()) <= *n) {
-    c.ev.error(Code::DataArgument, c.arg("n").span, fmt::format("the text has {} characters, too few for windows of {}", t->ids.size(), *n));
+    c.ev.error(Code::DataArgument, c.arg("n").span,
+               fmt::format("the text has {} characters, too few for windows of {}", t->ids.size(), *n));
     return Poison{};
   }
   return dataset_value(c.ev, data::windows(t, *n, *stride), c.span);
@@ -319,7 +332,8 @@ Value contexts(BuiltinCall& c) {
   auto n = count_arg(c, "n", 1);
   if (!n) return Poison{};
   if (!self_text(c)->lines) {
-    c.ev.error(Code::DataArgument, c.span, "`contexts` is for texts read line by line").help("`text(path, lines = true)`");
+    c.ev.error(Code::DataArgument, c.span, "`contexts` is for texts read line by line")
+        .help("`text(path, lines = true)`");
     return Poison{};
   }
   return dataset_value(c.ev, data::contexts(self_text(c), *n), c.span);
@@ -328,7 +342,8 @@ Value text_split(BuiltinCall& c) {
   auto share = c.number("share");
   if (!share) return Poison{};
   if (!(*share > 0 && *share < 1)) {
-    c.ev.error(Code::DataArgument, c.arg("share").span, fmt::format("the share lies between 0 and 1, but is {}", *share));
+    c.ev.error(Code::DataArgument, c.arg("share").span,
+               fmt::format("the share lies between 0 and 1, but is {}", *share));
     return Poison{};
   }
   const auto& t = self_text(c);
@@ -354,7 +369,7 @@ Value encode(BuiltinCall& c) {
   const auto& t = self_text(c);
   auto* s = c.arg("text").value.get<std::string>();
   if (!s) {
-    c.text("text");   // its length decides the shape, so it must be static
+    c.text("text");  // its length decides the shape, so it must be static
     return Poison{};
   }
   auto ids = t->encode(*s);
@@ -379,19 +394,24 @@ Value decode(BuiltinCall& c) {
 }
 
 Value not_yet(BuiltinCall& c) {
-  c.ev.unsupported(Code::NotSupportedYet, c.callee_span.valid() ? c.callee_span : c.span, fmt::format("`{}` is not supported yet", c.builtin.name));
+  c.ev.unsupported(Code::NotSupportedYet, c.callee_span.valid() ? c.callee_span : c.span,
+                   fmt::format("`{}` is not supported yet", c.builtin.name));
   return Poison{};
 }
 
 }  // namespace
 
 const std::vector<Builtin> kDataBuiltins = {
-    {"mnist", "dir = None", named_set, "The handwritten digits: {train, test} of {image: [1, 28, 28], label: class(10)}."},
+    {"mnist", "dir = None", named_set,
+     "The handwritten digits: {train, test} of {image: [1, 28, 28], label: class(10)}."},
     {"fashion_mnist", "dir = None", named_set, "Pictures of clothes, in the form of MNIST."},
     {"idx", "images, labels, classes = None", idx, "A data set in MNIST's file format."},
-    {"csv", "path, target = None, features = None, classes = None, header = None", csv, "A table: {x: [K], y: class(C) or f32[]}."},
-    {"text", "path, unit = \"char\", lines = false, vocab_of = None", text, "A text file as indices of its characters."},
-    {"synthetic.digits", "train = 10000, test = 2000, seed = None", digits, "Digits drawn by strokes, which need no file."},
+    {"csv", "path, target = None, features = None, classes = None, header = None", csv,
+     "A table: {x: [K], y: class(C) or f32[]}."},
+    {"text", "path, unit = \"char\", lines = false, vocab_of = None", text,
+     "A text file as indices of its characters."},
+    {"synthetic.digits", "train = 10000, test = 2000, seed = None", digits,
+     "Digits drawn by strokes, which need no file."},
     {"moons", "n = 100, noise = 0.1, seed = None", moons, "Two half circles: {x: [2], y: class(2)}."},
     {"spirals", "n = 300, classes = 3, noise = 0.1, seed = None", spirals, "Spiral arms: {x: [2], y: class(classes)}."},
     {"blobs", "n = 300, classes = 3, dim = 2, seed = None", blobs, "Round clouds: {x: [dim], y: class(classes)}."},
@@ -400,7 +420,8 @@ const std::vector<Builtin> kDataBuiltins = {
     {"npz", "*args", not_yet, ""},
     {"safetensors", "*args", not_yet, ""},
     {"image_folder", "*args", not_yet, ""},
-    {"dataset.batches", "self, n, shuffle = false, drop_last = false, replacement = false", batches, "Batches of n rows, for a loop."},
+    {"dataset.batches", "self, n, shuffle = false, drop_last = false, replacement = false", batches,
+     "Batches of n rows, for a loop."},
     {"dataset.split", "self, share, shuffle = false", split, "The first rows and the rest."},
     {"dataset.take", "self, n", take, "The first n rows."},
     {"dataset.shuffle", "self", shuffle, "The rows in a random order that the seed decides."},

@@ -27,7 +27,8 @@ bool host_effect(Evaluator& ev, Span span, std::string_view what) {
 namespace {
 
 /// The register of a result; a host instruction with an effect runs after everything above it.
-Reg call_effect(Evaluator& ev, std::string name, std::vector<Reg> args, host::Type type, Span span, host::Instr** instr = nullptr) {
+Reg call_effect(Evaluator& ev, std::string name, std::vector<Reg> args, host::Type type, Span span,
+                host::Instr** instr = nullptr) {
   ev.flush();
   Reg dst = type.kind == Kind::none ? host::kNoReg : ev.new_reg(type);
   host::Instr& i = ev.emit(Op::call, span);
@@ -57,7 +58,8 @@ std::string layer_text(const LayerInstance& layer, int depth) {
   out += " {\n";
   std::string pad(static_cast<size_t>(depth + 1) * 2, ' ');
   auto one = [&](auto&& self, const std::string& n, const Value& v) -> void {
-    if (auto l = v.ptr<LayerInstance>()) out += pad + n + " = " + layer_text(*l, depth + 1) + "\n";
+    if (auto l = v.ptr<LayerInstance>())
+      out += pad + n + " = " + layer_text(*l, depth + 1) + "\n";
     else if (auto s = v.ptr<SequenceValue>())
       for (size_t i = 0; i < s->items.size(); ++i) self(self, fmt::format("{}.{}", n, i), s->items[i]);
   };
@@ -91,7 +93,8 @@ Value print(BuiltinCall& c) {
   std::vector<Reg> args;
   for (auto& a : c.rest) {
     if (!a.name.empty()) {
-      c.ev.error(Code::UnknownArgument, a.name_span, fmt::format("`print` has no parameter `{}`", a.name)).help("text is put together with `\"{a} {b}\"`");
+      c.ev.error(Code::UnknownArgument, a.name_span, fmt::format("`print` has no parameter `{}`", a.name))
+          .help("text is put together with `\"{a} {b}\"`");
       return Poison{};
     }
     auto v = shown(c.ev, a.value, a.span);
@@ -110,7 +113,8 @@ Value record(BuiltinCall& c) {
     if (name.empty()) {
       auto* n = a.expr ? ast::dyn<ast::NameExpr>(a.expr) : nullptr;
       if (!n) {
-        c.ev.error(Code::ArgumentType, a.span, "`record` needs a name for this value").help("write `record(name = value)`");
+        c.ev.error(Code::ArgumentType, a.span, "`record` needs a name for this value")
+            .help("write `record(name = value)`");
         return Poison{};
       }
       name = n->name;
@@ -124,7 +128,8 @@ Value record(BuiltinCall& c) {
     if (v.is_poison()) return v;
     Kind k = c.ev.type_of(v).kind;
     if (k != Kind::integer && k != Kind::floating && k != Kind::boolean) {
-      c.ev.error(Code::ArgumentType, a.span, fmt::format("`record` logs single numbers, but `{}` is {}", name, describe(a.value)));
+      c.ev.error(Code::ArgumentType, a.span,
+                 fmt::format("`record` logs single numbers, but `{}` is {}", name, describe(a.value)));
       return Poison{};
     }
     options.emplace_back(name, c.ev.reg_of(v, a.span));
@@ -141,7 +146,8 @@ Value assertion(BuiltinCall& c) {
   if (auto* b = v.get<bool>(); b && *b) return NoneValue{};
   if (!host_effect(c.ev, c.span, "`assert`")) return Poison{};
   if (auto* t = v.get<TensorValue>(); t && t->type.dtype == graph::DType::boolean && t->type.rank() > 0) {
-    c.ev.error(Code::ConditionType, at, fmt::format("`assert` takes one bool, but this is {}", t->type.str())).help("`all(…)` or `any(…)` makes one of it");
+    c.ev.error(Code::ConditionType, at, fmt::format("`assert` takes one bool, but this is {}", t->type.str()))
+        .help("`all(…)` or `any(…)` makes one of it");
     return Poison{};
   }
   v = c.ev.to_host(v, at);
@@ -162,7 +168,8 @@ Value assert_close(BuiltinCall& c) {
   const ArgValue &a = c.arg("a"), &b = c.arg("b");
   auto *x = a.value.get<TensorValue>(), *y = b.value.get<TensorValue>();
   if (x && y && x->type.shape != y->type.shape) {
-    c.ev.error(Code::ShapeMismatch, c.span, fmt::format("the shapes differ: {} and {}", describe(a.value), describe(b.value)))
+    c.ev.error(Code::ShapeMismatch, c.span,
+               fmt::format("the shapes differ: {} and {}", describe(a.value), describe(b.value)))
         .label(a.span, fmt::format("is {}", describe(a.value)))
         .label(b.span, fmt::format("is {}", describe(b.value)));
     return Poison{};
@@ -185,7 +192,8 @@ Value assert_close(BuiltinCall& c) {
 
 std::optional<std::vector<Value>> items_of(const Value& v) {
   if (auto s = v.ptr<SequenceValue>()) return s->items;
-  if (auto* r = v.get<RangeValue>(); r && r->is_static && r->lo.is_constant() && r->hi.is_constant() && r->hi.value() - r->lo.value() <= 100000) {
+  if (auto* r = v.get<RangeValue>();
+      r && r->is_static && r->lo.is_constant() && r->hi.is_constant() && r->hi.value() - r->lo.value() <= 100000) {
     std::vector<Value> out;
     for (int64_t i = r->lo.value(); i < r->hi.value(); ++i) out.emplace_back(Dim(i), v.span);
     return out;
@@ -249,7 +257,8 @@ Value zip(BuiltinCall& c) {
 }
 
 size_t code_points(const std::string& s) {
-  return static_cast<size_t>(std::count_if(s.begin(), s.end(), [](char ch) { return (static_cast<unsigned char>(ch) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(s.begin(), s.end(), [](char ch) { return (static_cast<unsigned char>(ch) & 0xC0) != 0x80; }));
 }
 
 Value len(BuiltinCall& c) {
@@ -268,7 +277,8 @@ Value len(BuiltinCall& c) {
     emit_call(c.ev, r->type.kind == Kind::list ? "list_len" : "str_len", {r->reg}, dst, c.span);
     return runtime_value(dst, host_type(Kind::integer), c.span);
   }
-  c.ev.error(Code::ArgumentType, c.arg("x").span, fmt::format("`len` is for lists, strings, data sets and tensors, but this is {}", describe(x)));
+  c.ev.error(Code::ArgumentType, c.arg("x").span,
+             fmt::format("`len` is for lists, strings, data sets and tensors, but this is {}", describe(x)));
   return Poison{};
 }
 
@@ -278,7 +288,9 @@ Value convert(BuiltinCall& c) {
   bool to_int = c.builtin.name == "int";
   Value v = a.value;
   if (v.get<TensorValue>() && ev.context.tensor_code) {
-    ev.error(Code::TensorCondition, a.span, fmt::format("`{}` makes a host number, and a tensor's value isn't known while the step is compiled", c.builtin.name))
+    ev.error(Code::TensorCondition, a.span,
+             fmt::format("`{}` makes a host number, and a tensor's value isn't known while the step is compiled",
+                         c.builtin.name))
         .help(to_int ? "`i64(x)` converts a tensor" : "`f32(x)` converts a tensor");
     return Poison{};
   }
@@ -307,7 +319,8 @@ Value convert(BuiltinCall& c) {
     i.dst = dst;
     return runtime_value(dst, t, c.span);
   }
-  ev.error(Code::ArgumentType, a.span, fmt::format("`{}` converts numbers, but this is {}", c.builtin.name, describe(v)));
+  ev.error(Code::ArgumentType, a.span,
+           fmt::format("`{}` converts numbers, but this is {}", c.builtin.name, describe(v)));
   return Poison{};
 }
 
@@ -332,7 +345,8 @@ Value list_append(BuiltinCall& c) {
   host::Type type = c.ev.type_of(list), of = c.ev.type_of(item);
   if (type.items.empty()) type = list_of_type(of);
   Value v = item;
-  if (type.items[0].kind == Kind::floating || type.items[0].kind == Kind::integer) v = c.ev.to_host(v, c.arg("item").span);
+  if (type.items[0].kind == Kind::floating || type.items[0].kind == Kind::integer)
+    v = c.ev.to_host(v, c.arg("item").span);
   Reg l = c.ev.reg_of(list, c.span), r = c.ev.reg_of(v, c.span);
   Reg dst = c.ev.new_reg(type);
   emit_call(c.ev, "list_append", {l, r}, dst, c.span);
@@ -349,7 +363,8 @@ Value list_map(BuiltinCall& c) {
     }
     return sequence_value(std::move(out), true, c.span);
   }
-  c.ev.unsupported(Code::NotSupportedYet, c.span, "`map` over a list made at run time is not supported yet").help("`[f(x) for x in list]` does the same");
+  c.ev.unsupported(Code::NotSupportedYet, c.span, "`map` over a list made at run time is not supported yet")
+      .help("`[f(x) for x in list]` does the same");
   return Poison{};
 }
 
@@ -395,13 +410,15 @@ Value str_join(BuiltinCall& c) {
 std::optional<std::pair<std::string, std::string>> stored_layer(BuiltinCall& c) {
   auto layer = c.arg("layer").value.ptr<LayerInstance>();
   if (!layer) {
-    c.ev.error(Code::ArgumentType, c.arg("layer").span, fmt::format("`{}` takes a layer, but this is {}", c.builtin.name, describe(c.arg("layer").value)));
+    c.ev.error(Code::ArgumentType, c.arg("layer").span,
+               fmt::format("`{}` takes a layer, but this is {}", c.builtin.name, describe(c.arg("layer").value)));
     return std::nullopt;
   }
   if (!build_layer(c.ev, layer)) return std::nullopt;
   for (auto& p : c.ev.params_of(c.arg("layer").value, true))
     if (p->reg == host::kNoReg) {
-      c.ev.error(Code::CannotInfer, c.arg("layer").span, fmt::format("the sizes of `{}` aren't known yet", p->path)).help("call the layer first, or write its sizes instead of `_`");
+      c.ev.error(Code::CannotInfer, c.arg("layer").span, fmt::format("the sizes of `{}` aren't known yet", p->path))
+          .help("call the layer first, or write its sizes instead of `_`");
       return std::nullopt;
     }
   return root_and_path(*layer);
@@ -446,7 +463,8 @@ Value load(BuiltinCall& c) {
       }
     }
     if (!ok) {
-      c.ev.error(Code::ArgumentType, c.arg("rename").span, "`rename` is a record of strings").help("`rename = {\"old.\": \"new.\"}`");
+      c.ev.error(Code::ArgumentType, c.arg("rename").span, "`rename` is a record of strings")
+          .help("`rename = {\"old.\": \"new.\"}`");
       return Poison{};
     }
   }
@@ -475,7 +493,9 @@ Value tie(BuiltinCall& c) {
 Value freeze(BuiltinCall& c) {
   const ArgValue& a = c.arg("x");
   if (!host_effect(c.ev, c.span, fmt::format("`{}`", c.builtin.name))) return Poison{};
-  return set_frozen(c.ev, a.value, c.builtin.name == "freeze", a.span.valid() ? a.span : c.span) ? Value(NoneValue{}, c.span) : Value(Poison{});
+  return set_frozen(c.ev, a.value, c.builtin.name == "freeze", a.span.valid() ? a.span : c.span)
+             ? Value(NoneValue{}, c.span)
+             : Value(Poison{});
 }
 
 Value time_now(BuiltinCall& c) {
@@ -486,7 +506,8 @@ Value time_now(BuiltinCall& c) {
 
 Value param_count(BuiltinCall& c) {
   if (!c.arg("layer").value.ptr<LayerInstance>()) {
-    c.ev.error(Code::ArgumentType, c.arg("layer").span, fmt::format("`param_count` takes a layer, but this is {}", describe(c.arg("layer").value)));
+    c.ev.error(Code::ArgumentType, c.arg("layer").span,
+               fmt::format("`param_count` takes a layer, but this is {}", describe(c.arg("layer").value)));
     return Poison{};
   }
   Dim n(0);
@@ -500,7 +521,8 @@ Value collect(BuiltinCall& c) {
 }
 
 Value not_yet(BuiltinCall& c) {
-  c.ev.unsupported(Code::NotSupportedYet, c.callee_span.valid() ? c.callee_span : c.span, fmt::format("`{}` is not supported yet", c.builtin.name));
+  c.ev.unsupported(Code::NotSupportedYet, c.callee_span.valid() ? c.callee_span : c.span,
+                   fmt::format("`{}` is not supported yet", c.builtin.name));
   return Poison{};
 }
 
@@ -512,8 +534,10 @@ const host::Type kBool = host_type(Kind::boolean);
 const std::vector<Builtin> kHostBuiltins = {
     {"print", "*values", print, "The values, joined by a space, and a new line."},
     {"record", "*values", record, "Logs numbers by step: to the progress bar, the run's metrics and its report."},
-    {"assert", "condition, message = None", assertion, "Stops the program, or fails the test, unless the condition holds."},
-    {"assert_close", "a, b, rtol = None, atol = None", assert_close, "Stops unless a and b are equal but for rounding."},
+    {"assert", "condition, message = None", assertion,
+     "Stops the program, or fails the test, unless the condition holds."},
+    {"assert_close", "a, b, rtol = None, atol = None", assert_close,
+     "Stops unless a and b are equal but for rounding."},
     {"enumerate", "items", enumerate, "Pairs of number and item, for a loop."},
     {"zip", "*lists", zip, "Tuples of the items at one place of each list."},
     {"len", "x", len, "How many items, characters, rows or records."},
@@ -535,18 +559,27 @@ const std::vector<Builtin> kHostBuiltins = {
     {"list.append", "self, item", list_append, "The list with one more item."},
     {"list.map", "self, function", list_map, "The function of each item."},
     {"list.[]", "self, index", list_get, ""},
-    {"list.contains", "self, item", [](BuiltinCall& c) { return host_method(c, "list_contains", kBool); }, "Whether an item is in the list."},
-    {"list.reverse", "self", [](BuiltinCall& c) { return host_method(c, "list_reverse", std::nullopt); }, "The list backwards."},
-    {"list.sort", "self", [](BuiltinCall& c) { return host_method(c, "list_sort", std::nullopt); }, "The list in ascending order."},
+    {"list.contains", "self, item", [](BuiltinCall& c) { return host_method(c, "list_contains", kBool); },
+     "Whether an item is in the list."},
+    {"list.reverse", "self", [](BuiltinCall& c) { return host_method(c, "list_reverse", std::nullopt); },
+     "The list backwards."},
+    {"list.sort", "self", [](BuiltinCall& c) { return host_method(c, "list_sort", std::nullopt); },
+     "The list in ascending order."},
     {"str.join", "self, items", str_join, "The items with the string between them."},
     {"str.upper", "self", [](BuiltinCall& c) { return host_method(c, "str_upper", kStr); }, "In upper case."},
     {"str.lower", "self", [](BuiltinCall& c) { return host_method(c, "str_lower", kStr); }, "In lower case."},
-    {"str.strip", "self", [](BuiltinCall& c) { return host_method(c, "str_strip", kStr); }, "Without white space at both ends."},
-    {"str.replace", "self, old, new", [](BuiltinCall& c) { return host_method(c, "str_replace", kStr); }, "Every `old` replaced."},
-    {"str.split", "self, separator", [](BuiltinCall& c) { return host_method(c, "str_split", list_of_type(kStr)); }, "The parts between separators."},
-    {"str.contains", "self, part", [](BuiltinCall& c) { return host_method(c, "str_contains", kBool); }, "Whether the part occurs."},
-    {"str.starts_with", "self, part", [](BuiltinCall& c) { return host_method(c, "str_starts_with", kBool); }, "Whether it starts so."},
-    {"str.ends_with", "self, part", [](BuiltinCall& c) { return host_method(c, "str_ends_with", kBool); }, "Whether it ends so."},
+    {"str.strip", "self", [](BuiltinCall& c) { return host_method(c, "str_strip", kStr); },
+     "Without white space at both ends."},
+    {"str.replace", "self, old, new", [](BuiltinCall& c) { return host_method(c, "str_replace", kStr); },
+     "Every `old` replaced."},
+    {"str.split", "self, separator", [](BuiltinCall& c) { return host_method(c, "str_split", list_of_type(kStr)); },
+     "The parts between separators."},
+    {"str.contains", "self, part", [](BuiltinCall& c) { return host_method(c, "str_contains", kBool); },
+     "Whether the part occurs."},
+    {"str.starts_with", "self, part", [](BuiltinCall& c) { return host_method(c, "str_starts_with", kBool); },
+     "Whether it starts so."},
+    {"str.ends_with", "self, part", [](BuiltinCall& c) { return host_method(c, "str_ends_with", kBool); },
+     "Whether it ends so."},
 };
 
 }  // namespace nnlc::sema

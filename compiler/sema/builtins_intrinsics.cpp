@@ -7,10 +7,14 @@ namespace {
 
 const char* kind_name(ValueKind k) {
   switch (k) {
-    case ValueKind::logits: return "logits";
-    case ValueKind::probabilities: return "probabilities";
-    case ValueKind::log_probabilities: return "log_probabilities";
-    case ValueKind::plain: break;
+    case ValueKind::logits:
+      return "logits";
+    case ValueKind::probabilities:
+      return "probabilities";
+    case ValueKind::log_probabilities:
+      return "log_probabilities";
+    case ValueKind::plain:
+      break;
   }
   return "plain";
 }
@@ -31,7 +35,8 @@ Value with_kind(BuiltinCall& c) {
       known = true;
     }
   if (!known) {
-    c.ev.error(Code::ArgumentOutOfRange, c.arg("kind").span, "there is no kind \"" + *kind + "\"").help("\"plain\", \"logits\", \"probabilities\" or \"log_probabilities\"");
+    c.ev.error(Code::ArgumentOutOfRange, c.arg("kind").span, "there is no kind \"" + *kind + "\"")
+        .help("\"plain\", \"logits\", \"probabilities\" or \"log_probabilities\"");
     return {};
   }
   x->logits = nullptr;
@@ -52,7 +57,8 @@ Value logits_of(BuiltinCall& c) {
     z.kind = ValueKind::plain;
     return Value(std::move(z), c.span);
   }
-  if (x->kind == ValueKind::probabilities) return Value(c.ev.tensor(graph::unary(c.ev.graph(), "log", c.ev.node(*x), c.span), c.span), c.span);
+  if (x->kind == ValueKind::probabilities)
+    return Value(c.ev.tensor(graph::unary(c.ev.graph(), "log", c.ev.node(*x), c.span), c.span), c.span);
   x->kind = ValueKind::plain;
   return Value(std::move(*x), c.span);
 }
@@ -67,17 +73,21 @@ Value require(BuiltinCall& c) {
   if (cond.value.is_poison()) return Value(NoneValue{}, c.span);
   const bool* b = cond.value.get<bool>();
   if (!b) {
-    c.ev.error(Code::BadOperands, cond.span, "require needs a condition that is known when compiling, but this is " + describe(cond.value))
+    c.ev.error(Code::BadOperands, cond.span,
+               "require needs a condition that is known when compiling, but this is " + describe(cond.value))
         .help("`assert(c, \"message\")` checks when the program runs");
     return Value(NoneValue{}, c.span);
   }
   if (*b) return Value(NoneValue{}, c.span);
   const auto* message = c.arg("message").value.get<std::string>();
-  c.ev.error(Code::RequirementNotMet, cond.span.valid() ? cond.span : c.span, message ? *message : "`" + source_text(c.ev, cond.span, "the condition") + "` doesn't hold");
+  c.ev.error(Code::RequirementNotMet, cond.span.valid() ? cond.span : c.span,
+             message ? *message : "`" + source_text(c.ev, cond.span, "the condition") + "` doesn't hold");
   return {};
 }
 
-Value is_given(BuiltinCall& c) { return c.arg("x").value.is_poison() ? Value() : Value(!c.arg("x").value.is_none(), c.span); }
+Value is_given(BuiltinCall& c) {
+  return c.arg("x").value.is_poison() ? Value() : Value(!c.arg("x").value.is_none(), c.span);
+}
 
 Value dtype_name(BuiltinCall& c) {
   auto x = c.tensor("x");
@@ -88,10 +98,14 @@ Value dtype_eps(BuiltinCall& c) {
   auto x = c.tensor("x");
   if (!x) return {};
   switch (x->type.dtype) {
-    case DType::f64: return Value(2.220446049250313e-16, c.span);
-    case DType::f16: return Value(0.0009765625, c.span);
-    case DType::bf16: return Value(0.0078125, c.span);
-    default: return Value(1.1920928955078125e-07, c.span);
+    case DType::f64:
+      return Value(2.220446049250313e-16, c.span);
+    case DType::f16:
+      return Value(0.0009765625, c.span);
+    case DType::bf16:
+      return Value(0.0078125, c.span);
+    default:
+      return Value(1.1920928955078125e-07, c.span);
   }
 }
 
@@ -115,7 +129,8 @@ Value compute_fans(BuiltinCall& c) {
   if (!shape) return {};
   auto f = fans(*shape);
   if (!f) {
-    c.ev.error(Code::RankMismatch, c.span, "fans need a weight of at least rank 2, but this has the shape " + graph::str(*shape));
+    c.ev.error(Code::RankMismatch, c.span,
+               "fans need a weight of at least rank 2, but this has the shape " + graph::str(*shape));
     return {};
   }
   return list_of({Value(f->first, c.span), Value(f->second, c.span)}, c.span, false);
@@ -127,7 +142,8 @@ Value calculate_gain(BuiltinCall& c) {
   auto slope = c.given("param") ? c.number("param") : std::optional<double>();
   auto g = gain_of(*name, slope);
   if (!g) {
-    c.ev.error(Code::ArgumentOutOfRange, c.arg("nonlinearity").span, "there is no gain for \"" + *name + "\"").help("\"linear\", \"sigmoid\", \"tanh\", \"relu\", \"leaky_relu\" or \"selu\"");
+    c.ev.error(Code::ArgumentOutOfRange, c.arg("nonlinearity").span, "there is no gain for \"" + *name + "\"")
+        .help("\"linear\", \"sigmoid\", \"tanh\", \"relu\", \"leaky_relu\" or \"selu\"");
     return {};
   }
   return Value(*g, c.span);
@@ -146,7 +162,9 @@ Value normalize(BuiltinCall& c) {
       const size_t rank = x->type.rank();
       const auto channels = static_cast<int64_t>(s->items.size());
       if (rank < 3 || (!(x->type.shape[rank - 3] == Dim(channels)) && channels != 1)) {
-        c.ev.error(Code::OperandShapes, a.span, "normalize: " + std::to_string(channels) + " numbers, one for each channel, don't fit " + type_text(*x))
+        c.ev.error(
+                Code::OperandShapes, a.span,
+                "normalize: " + std::to_string(channels) + " numbers, one for each channel, don't fit " + type_text(*x))
             .help("images are [C, H, W]; a single number is for all channels");
         return {};
       }
@@ -154,7 +172,9 @@ Value normalize(BuiltinCall& c) {
       for (const Value& item : s->items) {
         auto number = static_number(item);
         if (!number) {
-          if (!item.is_poison()) c.ev.error(Code::NotATensor, a.span, "normalize takes static numbers, but the list holds " + describe(item));
+          if (!item.is_poison())
+            c.ev.error(Code::NotATensor, a.span,
+                       "normalize takes static numbers, but the list holds " + describe(item));
           return {};
         }
         values.push_back(*number);
@@ -195,7 +215,8 @@ std::vector<Builtin> intrinsic_builtins() {
       {"classes_of", "x", classes_of, "the C of class(C), or None"},
       {"note", "message", note, "a note at the user's line"},
       {"compute_fans", "shape", compute_fans, "(inputs, outputs) of one unit of a weight"},
-      {"calculate_gain", "nonlinearity, param = None", calculate_gain, "the factor that nn.init uses for a nonlinearity"},
+      {"calculate_gain", "nonlinearity, param = None", calculate_gain,
+       "the factor that nn.init uses for a nonlinearity"},
       {"normalize", "x, mean, std", normalize, "(x - mean) / std of images, by channel"},
   };
 }

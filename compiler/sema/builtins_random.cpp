@@ -9,7 +9,8 @@ namespace {
 
 Node* draw(BuiltinCall& c, const std::string& kind, const TensorType& type) {
   // Half precision has too few numbers between 0 and 1 to draw from: f32 is drawn and rounded.
-  if (type.dtype == DType::f16 || type.dtype == DType::bf16) return graph::cast(c.ev.graph(), draw(c, kind, {DType::f32, type.shape}), type.dtype, c.span);
+  if (type.dtype == DType::f16 || type.dtype == DType::bf16)
+    return graph::cast(c.ev.graph(), draw(c, kind, {DType::f32, type.shape}), type.dtype, c.span);
   const uint64_t key = c.ev.draw_key(c.span);
   return graph::random(c.ev.graph(), kind, key, c.ev.draw_counter(c.span), type, c.span);
 }
@@ -21,7 +22,8 @@ std::optional<DType> float_dtype(BuiltinCall& c, DType otherwise) {
   auto t = dtype_arg(c, "dtype");
   if (!t) return std::nullopt;
   if (!graph::is_float(t->dtype)) {
-    c.ev.error(Code::NeedsFloat, c.arg("dtype").span, std::string(c.builtin.name) + " draws floats").help("`randint` draws ints");
+    c.ev.error(Code::NeedsFloat, c.arg("dtype").span, std::string(c.builtin.name) + " draws floats")
+        .help("`randint` draws ints");
     return std::nullopt;
   }
   return t->dtype;
@@ -30,8 +32,10 @@ std::optional<DType> float_dtype(BuiltinCall& c, DType otherwise) {
 std::optional<Shape> sizes(BuiltinCall& c, std::string_view name) {
   const ArgValue& a = c.arg(name);
   std::optional<Shape> s;
-  if (const Dim* d = a.value.get<Dim>()) s = Shape{*d};
-  else s = c.shape(name);
+  if (const Dim* d = a.value.get<Dim>())
+    s = Shape{*d};
+  else
+    s = c.shape(name);
   if (s)
     for (const Dim& d : *s)
       if (d.is_constant() && d.value() < 0) {
@@ -74,7 +78,9 @@ Value randint(BuiltinCall& c) {
     high = *second;
   }
   if (high <= low || high - low > (int64_t{1} << 32)) {
-    c.ev.error(Code::ArgumentOutOfRange, c.span, "randint draws from low <= n < high, but " + std::to_string(low) + " to " + std::to_string(high) + " is empty or too wide");
+    c.ev.error(Code::ArgumentOutOfRange, c.span,
+               "randint draws from low <= n < high, but " + std::to_string(low) + " to " + std::to_string(high) +
+                   " is empty or too wide");
     return {};
   }
   DTypeArg t{DType::i64, std::nullopt, false};
@@ -117,11 +123,14 @@ Value multinomial(BuiltinCall& c) {
   auto replacement = c.boolean("replacement");
   if (!x || !n || !replacement || !need_float(c.ev, *x, c.arg("probabilities").span, "multinomial")) return {};
   if (x->type.rank() < 1 || x->type.rank() > 2) {
-    c.ev.error(Code::RankMismatch, c.arg("probabilities").span, "multinomial takes weights [C] or [N, C], but this is " + type_text(*x));
+    c.ev.error(Code::RankMismatch, c.arg("probabilities").span,
+               "multinomial takes weights [C] or [N, C], but this is " + type_text(*x));
     return {};
   }
   if (x->kind == ValueKind::log_probabilities) {
-    c.ev.error(Code::WrongKind, c.arg("probabilities").span, "multinomial takes probabilities, and is given log-probabilities").help("`exp(x)`");
+    c.ev.error(Code::WrongKind, c.arg("probabilities").span,
+               "multinomial takes probabilities, and is given log-probabilities")
+        .help("`exp(x)`");
     return {};
   }
   if (!*replacement && !(*n == Dim(1))) {
@@ -131,7 +140,8 @@ Value multinomial(BuiltinCall& c) {
   graph::Graph& g = c.ev.graph();
   const Shape& rows = x->type.shape;
   if (rows.back() == Dim(0)) {
-    c.ev.error(Code::BadSize, c.arg("probabilities").span, "multinomial has nothing to draw from: this is " + type_text(*x));
+    c.ev.error(Code::BadSize, c.arg("probabilities").span,
+               "multinomial has nothing to draw from: this is " + type_text(*x));
     return {};
   }
   const Dim classes = rows.back();
@@ -145,7 +155,9 @@ Value multinomial(BuiltinCall& c) {
   Node* u = draw(c, "uniform", p->type);
   // -log(-log(u)), with u kept above 0.
   u = graph::binary(g, "max", u, like(c.ev, u, 1e-30), c.span);
-  Node* noise = graph::unary(g, "neg", graph::unary(g, "log", graph::unary(g, "neg", graph::unary(g, "log", u, c.span), c.span), c.span), c.span);
+  Node* noise = graph::unary(
+      g, "neg", graph::unary(g, "log", graph::unary(g, "neg", graph::unary(g, "log", u, c.span), c.span), c.span),
+      c.span);
   Node* score = graph::binary(g, "add", graph::unary(g, "log", p, c.span), noise, c.span);
   Node* picked = nullptr;
   if (*replacement || *n == Dim(1)) {
@@ -153,7 +165,8 @@ Value multinomial(BuiltinCall& c) {
   } else {
     Shape starts(shape.size(), Dim(0)), part = shape;
     part.back() = *n;
-    picked = graph::slice(g, graph::argsort(g, score, class_axis, true, c.span), starts, part, IntList(shape.size(), 1), c.span);
+    picked = graph::slice(g, graph::argsort(g, score, class_axis, true, c.span), starts, part, IntList(shape.size(), 1),
+                          c.span);
     part.erase(part.end() - 2);
     picked = graph::reshape(g, picked, part, c.span);
   }
@@ -170,10 +183,12 @@ std::vector<Builtin> random_builtins() {
       {"randn", "shape, dtype = None", rand_randn, "normal, mean 0 and deviation 1"},
       {"rand_like", "x, dtype = None", rand_like, "uniform, of x's shape"},
       {"randn_like", "x, dtype = None", rand_like, "normal, of x's shape"},
-      {"randint", "low, high, shape = None, dtype = None", randint, "ints in low <= n < high; randint(high, shape) starts at 0"},
+      {"randint", "low, high, shape = None, dtype = None", randint,
+       "ints in low <= n < high; randint(high, shape) starts at 0"},
       {"randperm", "n", randperm, "0 to n - 1 in random order"},
       {"bernoulli", "p", bernoulli, "1 with probability p, else 0"},
-      {"multinomial", "probabilities, samples = 1, replacement = false", multinomial, "places drawn by weight from each row"},
+      {"multinomial", "probabilities, samples = 1, replacement = false", multinomial,
+       "places drawn by weight from each row"},
   };
 }
 

@@ -54,7 +54,8 @@ Value filled(BuiltinCall& c, const Shape& shape, const std::optional<DTypeArg>& 
   auto v = c.ev.to_tensor(a.value, t ? std::optional(t->dtype) : std::nullopt, a.span);
   if (!v) return {};
   if (v->type.rank() != 0) {
-    c.ev.error(Code::RankMismatch, a.span, std::string(c.builtin.name) + " takes one number, but this is " + type_text(*v));
+    c.ev.error(Code::RankMismatch, a.span,
+               std::string(c.builtin.name) + " takes one number, but this is " + type_text(*v));
     return {};
   }
   Node* n = c.ev.node(*v);
@@ -89,7 +90,8 @@ Value arange(BuiltinCall& c) {
   for (const Value* v : {&start, &end, &step}) {
     if (v->is_poison()) return {};
     if (!v->get<Dim>() && !v->get<double>()) {
-      c.ev.error(Code::BadSize, c.span, "arange needs static numbers, but has " + describe(*v)).note("sizes have to be known when the program is compiled");
+      c.ev.error(Code::BadSize, c.span, "arange needs static numbers, but has " + describe(*v))
+          .note("sizes have to be known when the program is compiled");
       return {};
     }
   }
@@ -104,7 +106,8 @@ Value arange(BuiltinCall& c) {
   if (ints) {
     const Dim distance = *end.get<Dim>() - *start.get<Dim>();
     const int64_t s = static_cast<int64_t>(*step_number);
-    count = s > 0 ? Dim::floor_div(distance + Dim(s - 1), Dim(s)) : Dim::floor_div(Dim(0) - distance + Dim(-s - 1), Dim(-s));
+    count = s > 0 ? Dim::floor_div(distance + Dim(s - 1), Dim(s))
+                  : Dim::floor_div(Dim(0) - distance + Dim(-s - 1), Dim(-s));
   } else {
     const auto a = static_number(start), b = static_number(end);
     if (!a || !b) return {};
@@ -145,7 +148,8 @@ Value linspace(BuiltinCall& c) {
   const double step = *steps > 1 ? (*end - *start) / static_cast<double>(*steps - 1) : 0;
   // From both ends, so that the last value is exactly `end`.
   for (int64_t i = 0; i < *steps; ++i)
-    values[static_cast<size_t>(i)] = i < *steps / 2 || *steps == 1 ? *start + step * static_cast<double>(i) : *end - step * static_cast<double>(*steps - 1 - i);
+    values[static_cast<size_t>(i)] = i < *steps / 2 || *steps == 1 ? *start + step * static_cast<double>(i)
+                                                                   : *end - step * static_cast<double>(*steps - 1 - i);
   return made_as(c, graph::constant_array(c.ev.graph(), values, {dtype, {Dim(*steps)}}, c.span), t);
 }
 
@@ -191,7 +195,9 @@ struct Literal {
         if (!leaves.empty()) return ragged("a number and a list stand side by side", here);
         shape.push_back(n);
       } else if (shape[depth] != n) {
-        return ragged(place(at) + " has " + std::to_string(n) + (n == 1 ? " element" : " elements") + ", the first has " + std::to_string(shape[depth]), here);
+        return ragged(place(at) + " has " + std::to_string(n) + (n == 1 ? " element" : " elements") +
+                          ", the first has " + std::to_string(shape[depth]),
+                      here);
       }
       at.push_back(0);
       for (int64_t i = 0; i < n; ++i) {
@@ -203,11 +209,16 @@ struct Literal {
     }
     if (depth != shape.size()) return ragged("a number and a list stand side by side", here);
     const auto* run_time = v.get<RuntimeValue>();
-    if (v.get<double>()) any_float = true;
-    else if (v.get<bool>()) any_bool = true;
-    else if (v.get<Dim>()) any_int = true;
+    if (v.get<double>())
+      any_float = true;
+    else if (v.get<bool>())
+      any_bool = true;
+    else if (v.get<Dim>())
+      any_int = true;
     else if (run_time && is_host_number(v)) {
-      (run_time->type.kind == host::Type::Kind::floating ? any_float : run_time->type.kind == host::Type::Kind::boolean ? any_bool : any_int) = true;
+      (run_time->type.kind == host::Type::Kind::floating  ? any_float
+       : run_time->type.kind == host::Type::Kind::boolean ? any_bool
+                                                          : any_int) = true;
     } else if (const auto* t = v.get<TensorValue>()) {
       (graph::is_float(t->type.dtype) ? any_float : t->type.dtype == DType::boolean ? any_bool : any_int) = true;
     } else {
@@ -239,7 +250,8 @@ Value tensor(BuiltinCall& c) {
   const DType natural = l.any_bool ? DType::boolean : l.any_int && !l.any_float ? DType::i64 : DType::f32;
   const DType dtype = t ? t->dtype : natural;
   if (l.any_float && !graph::is_float(dtype)) {
-    c.ev.error(Code::LiteralDoesNotFit, a.span, "floats don't become elements of " + std::string(graph::name(dtype))).help("`cast(tensor([…]), …)` truncates");
+    c.ev.error(Code::LiteralDoesNotFit, a.span, "floats don't become elements of " + std::string(graph::name(dtype)))
+        .help("`cast(tensor([…]), …)` truncates");
     return {};
   }
   Shape shape;
@@ -249,8 +261,10 @@ Value tensor(BuiltinCall& c) {
     std::vector<double> values;
     for (const Value& v : l.leaves) {
       const double number = v.get<bool>() ? *v.get<bool>() : *static_number(v);
-      if (t && t->classes && t->classes->is_constant() && (number < (t->missing ? -1 : 0) || number >= static_cast<double>(t->classes->value()))) {
-        c.ev.error(Code::ClassMismatch, v.span.valid() ? v.span : a.span, std::to_string(static_cast<int64_t>(number)) + " isn't a label of class(" + t->classes->str() + ")");
+      if (t && t->classes && t->classes->is_constant() &&
+          (number < (t->missing ? -1 : 0) || number >= static_cast<double>(t->classes->value()))) {
+        c.ev.error(Code::ClassMismatch, v.span.valid() ? v.span : a.span,
+                   std::to_string(static_cast<int64_t>(number)) + " isn't a label of class(" + t->classes->str() + ")");
         return {};
       }
       if (graph::is_int(dtype) && !c.ev.to_tensor(v, dtype, v.span.valid() ? v.span : a.span)) return {};
@@ -275,7 +289,8 @@ Value tensor(BuiltinCall& c) {
     auto leaf = c.ev.to_tensor(v, dtype, v.span.valid() ? v.span : a.span);
     if (!leaf) return {};
     if (leaf->type.rank() != 0) {
-      c.ev.error(Code::RankMismatch, a.span, "tensor takes numbers, but the list holds " + type_text(*leaf)).help("`stack([…])` joins tensors");
+      c.ev.error(Code::RankMismatch, a.span, "tensor takes numbers, but the list holds " + type_text(*leaf))
+          .help("`stack([…])` joins tensors");
       return {};
     }
     Node* n = c.ev.node(*leaf);
@@ -294,7 +309,9 @@ Value named_cast(BuiltinCall& c) {
     if (const bool* b = a.value.get<bool>()) return Value(*b, c.span);
     if (auto n = static_number(a.value)) return Value(*n != 0, c.span);
     if (const auto* r = a.value.get<RuntimeValue>(); r && is_host_number(a.value))
-      return r->type.kind == host::Type::Kind::boolean ? a.value : c.ev.binary(ast::BinaryOp::ne, a.value, Value(Dim(0)), c.span, a.span, a.span);
+      return r->type.kind == host::Type::Kind::boolean
+                 ? a.value
+                 : c.ev.binary(ast::BinaryOp::ne, a.value, Value(Dim(0)), c.span, a.span, a.span);
   }
   return cast_value(c.ev, a.value, {*graph::dtype_from_name(c.builtin.name), std::nullopt, false}, a.span, c.span);
 }
@@ -307,34 +324,43 @@ void check_labels_when_run(BuiltinCall& c, const TensorValue& ints, int64_t clas
   Node* high = graph::binary(g, "le", like(c.ev, n, static_cast<double>(classes)), n, c.span);
   Node* bad = graph::cast(g, graph::binary(g, "or", low, high, c.span), DType::i64, c.span);
   if (bad->type.rank() != 0) bad = graph::reduce(g, "sum", bad, all_axes(bad->type.rank()), c.span);
-  const Value ok = c.ev.to_host(Value(c.ev.tensor(graph::binary(g, "eq", bad, fill(c.ev, 0, {DType::i64, {}}, c.span), c.span), c.span)), c.span);
+  const Value ok = c.ev.to_host(
+      Value(c.ev.tensor(graph::binary(g, "eq", bad, fill(c.ev, 0, {DType::i64, {}}, c.span), c.span), c.span)), c.span);
   if (ok.is_poison()) return;
   const host::Reg condition = c.ev.reg_of(ok, c.span);
-  const host::Reg message = c.ev.reg_of(Value("a value isn't a label of class(" + std::to_string(classes) + ")"), c.span);
+  const host::Reg message =
+      c.ev.reg_of(Value("a value isn't a label of class(" + std::to_string(classes) + ")"), c.span);
   c.ev.emit_pure(host::Op::assert_, c.span).args = {condition, message};
 }
 
 Value cast(BuiltinCall& c) {
   const ArgValue& a = c.arg("x");
   if (!c.given("dtype")) {
-    if (!c.arg("dtype").value.is_poison()) c.ev.error(Code::DTypeMismatch, c.span, "cast needs the new element type").help("`cast(x, bf16)`");
+    if (!c.arg("dtype").value.is_poison())
+      c.ev.error(Code::DTypeMismatch, c.span, "cast needs the new element type").help("`cast(x, bf16)`");
     return {};
   }
   auto t = dtype_arg(c, "dtype");
   if (!t) return {};
   if (c.given("missing")) t->missing = true;
-  if (const SequenceValue* s = sequence(a.value); s && s->is_list) return c.ev.call(Value(find_builtin("tensor")), {ArgValue{"", {}, a.value, a.span}, ArgValue{"dtype", {}, c.arg("dtype").value, c.arg("dtype").span}}, nullptr, c.span, c.callee_span);
+  if (const SequenceValue* s = sequence(a.value); s && s->is_list)
+    return c.ev.call(
+        Value(find_builtin("tensor")),
+        {ArgValue{"", {}, a.value, a.span}, ArgValue{"dtype", {}, c.arg("dtype").value, c.arg("dtype").span}}, nullptr,
+        c.span, c.callee_span);
   // Labels made of ints that are written down are checked here.
   if (t->classes && t->classes->is_constant())
     if (const auto* x = a.value.get<TensorValue>(); x && x->literal && graph::is_int(x->type.dtype))
       for (double v : *x->literal)
         if (v < (t->missing ? -1 : 0) || v >= static_cast<double>(t->classes->value())) {
-          c.ev.error(Code::ClassMismatch, a.span, std::to_string(static_cast<int64_t>(v)) + " isn't a label of class(" + t->classes->str() + ")");
+          c.ev.error(Code::ClassMismatch, a.span,
+                     std::to_string(static_cast<int64_t>(v)) + " isn't a label of class(" + t->classes->str() + ")");
           return {};
         }
   const Value made = cast_value(c.ev, a.value, *t, a.span, c.span);
   const auto *labels = made.get<TensorValue>(), *ints = a.value.get<TensorValue>();
-  if (labels && ints && labels->classes && labels->classes->is_constant() && !ints->classes && !ints->literal && !c.ev.context.tensor_code && !c.ev.context.dry)
+  if (labels && ints && labels->classes && labels->classes->is_constant() && !ints->classes && !ints->literal &&
+      !c.ev.context.tensor_code && !c.ev.context.dry)
     check_labels_when_run(c, *ints, labels->classes->value(), t->missing);
   return made;
 }
@@ -381,7 +407,8 @@ std::optional<Value> tensor_member(Evaluator& ev, const TensorValue& x, const as
   if (n == "dtype") return Value(std::string(graph::name(x.type.dtype)), name.span);
   if (n == "T") {
     if (x.type.rank() != 2) {
-      ev.error(Code::RankMismatch, name.span, "`.T` is for rank 2, but this is " + type_text(x)).help("`transpose(x, -2, -1)` exchanges two axes, `permute` orders all");
+      ev.error(Code::RankMismatch, name.span, "`.T` is for rank 2, but this is " + type_text(x))
+          .help("`transpose(x, -2, -1)` exchanges two axes, `permute` orders all");
       return Value();
     }
     return Value(permute_value(ev, x, {1, 0}, name.span, ".T"), name.span);
@@ -426,7 +453,8 @@ const std::vector<Builtin> kTensorBuiltins = [] {
       {"size", "x, axis = None", member_function, "the sizes, or one of them"},
       {"ndim", "x", member_function, "the number of axes"},
       {"numel", "x", member_function, "the number of elements"},
-      {"item", "x", [](BuiltinCall& c) {
+      {"item", "x",
+       [](BuiltinCall& c) {
          auto x = c.tensor("x");
          if (!x) return Value();
          for (const Dim& d : x->type.shape)
@@ -435,9 +463,11 @@ const std::vector<Builtin> kTensorBuiltins = [] {
              return Value();
            }
          return c.ev.to_host(Value(reshape_value(c.ev, *x, {}, c.span), c.span), c.span);
-       }, "the one number of a tensor, as a host value"},
+       },
+       "the one number of a tensor, as a host value"},
   };
-  for (auto part : {math_builtins(), reduce_builtins(), shape_builtins(), random_builtins(), einsum_builtins(), index_builtins(), intrinsic_builtins()})
+  for (auto part : {math_builtins(), reduce_builtins(), shape_builtins(), random_builtins(), einsum_builtins(),
+                    index_builtins(), intrinsic_builtins()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }();

@@ -1,4 +1,5 @@
-// Elementwise functions. Each also takes host numbers: static ones are folded in double, run-time ones become host instructions.
+// Elementwise functions. Each also takes host numbers: static ones are folded in double, run-time ones become host
+// instructions.
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -45,12 +46,15 @@ bool rounds(std::string_view f) { return f == "floor" || f == "ceil" || f == "ro
 
 Node* trunc_node(Evaluator& ev, Node* x, Span s) {
   graph::Graph& g = ev.graph();
-  return graph::select(g, graph::binary(g, "le", like(ev, x, 0), x, s), graph::unary(g, "floor", x, s), graph::unary(g, "ceil", x, s), s);
+  return graph::select(g, graph::binary(g, "le", like(ev, x, 0), x, s), graph::unary(g, "floor", x, s),
+                       graph::unary(g, "ceil", x, s), s);
 }
 
 Node* float_function(Evaluator& ev, std::string_view f, Node* x, Span s) {
   graph::Graph& g = ev.graph();
-  auto scaled_log = [&](double base) { return graph::binary(g, "mul", graph::unary(g, "log", x, s), like(ev, x, 1 / std::log(base)), s); };
+  auto scaled_log = [&](double base) {
+    return graph::binary(g, "mul", graph::unary(g, "log", x, s), like(ev, x, 1 / std::log(base)), s);
+  };
   if (f == "log2") return scaled_log(2);
   if (f == "log10") return scaled_log(10);
   if (f == "tan") return graph::binary(g, "div", graph::unary(g, "sin", x, s), graph::unary(g, "cos", x, s), s);
@@ -62,8 +66,13 @@ Node* float_function(Evaluator& ev, std::string_view f, Node* x, Span s) {
   if (f == "sinh" || f == "cosh") {
     Node* half = like(ev, x, 0.5);
     Node* negative = graph::unary(g, "neg", x, s);
-    if (f == "cosh") return graph::binary(g, "mul", half, graph::binary(g, "add", graph::unary(g, "exp", x, s), graph::unary(g, "exp", negative, s), s), s);
-    return graph::binary(g, "mul", half, graph::binary(g, "sub", graph::unary(g, "expm1", x, s), graph::unary(g, "expm1", negative, s), s), s);
+    if (f == "cosh")
+      return graph::binary(
+          g, "mul", half, graph::binary(g, "add", graph::unary(g, "exp", x, s), graph::unary(g, "exp", negative, s), s),
+          s);
+    return graph::binary(
+        g, "mul", half,
+        graph::binary(g, "sub", graph::unary(g, "expm1", x, s), graph::unary(g, "expm1", negative, s), s), s);
   }
   return graph::unary(g, f, x, s);
 }
@@ -121,13 +130,16 @@ Value host_function(BuiltinCall& c, const ArgValue& a) {
   if (f == "rsqrt") return binary(B::div, one, call("sqrt", x, K::floating));
   if (f == "expm1") return binary(B::sub, call("exp", x, K::floating), one);
   if (f == "log1p") return call("log", binary(B::add, x, one), K::floating);
-  if (f == "frac") return r->type.kind == K::integer ? Value(0.0, c.span) : binary(B::sub, x, call("int", x, K::integer));
+  if (f == "frac")
+    return r->type.kind == K::integer ? Value(0.0, c.span) : binary(B::sub, x, call("int", x, K::integer));
   if (f == "sinh" || f == "cosh") {
     const Value up = call("exp", x, K::floating), down = binary(B::div, one, up);
     return binary(B::mul, Value(0.5, c.span), binary(f == "sinh" ? B::sub : B::add, up, down));
   }
   if (f == "erf" || f == "erfc") {
-    c.ev.unsupported(Code::NotATensor, a.span, std::string(f) + " of a number that is known only when the program runs is not supported yet").help("`item(" + std::string(f) + "(f64(x)))`");
+    c.ev.unsupported(Code::NotATensor, a.span,
+                     std::string(f) + " of a number that is known only when the program runs is not supported yet")
+        .help("`item(" + std::string(f) + "(f64(x)))`");
     return {};
   }
   return call(f, x, keeps_int ? r->type.kind : K::floating);
@@ -146,7 +158,8 @@ Value elementwise_function(BuiltinCall& c) {
   const bool is_float = graph::is_float(x->type.dtype);
   if (f == "square") return Value(c.ev.tensor(graph::binary(g, "mul", n, n, c.span), c.span), c.span);
   // Ints are whole already; abs and sign are for both.
-  if (!is_float && (f == "floor" || f == "ceil" || f == "round" || f == "trunc")) return Value(c.ev.tensor(n, c.span), c.span);
+  if (!is_float && (f == "floor" || f == "ceil" || f == "round" || f == "trunc"))
+    return Value(c.ev.tensor(n, c.span), c.span);
   if (f != "abs" && f != "sign" && !need_float(c.ev, *x, a.span, f)) return {};
   TensorValue r = c.ev.tensor(is_float ? float_function(c.ev, f, n, c.span) : graph::unary(g, f, n, c.span), c.span);
   if (f == "sigmoid") {
@@ -195,11 +208,24 @@ Value extremum(BuiltinCall& c) {
 
 Value arithmetic(BuiltinCall& c) {
   using B = ast::BinaryOp;
-  static const std::vector<std::pair<std::string_view, B>> kOps = {
-      {"pow", B::pow}, {"add", B::add}, {"sub", B::sub}, {"mul", B::mul}, {"div", B::div}, {"remainder", B::mod}, {"eq", B::eq}, {"ne", B::ne},
-      {"lt", B::lt}, {"le", B::le}, {"gt", B::gt}, {"ge", B::ge}, {"logical_and", B::and_}, {"logical_or", B::or_}, {"matmul", B::matmul}};
+  static const std::vector<std::pair<std::string_view, B>> kOps = {{"pow", B::pow},
+                                                                   {"add", B::add},
+                                                                   {"sub", B::sub},
+                                                                   {"mul", B::mul},
+                                                                   {"div", B::div},
+                                                                   {"remainder", B::mod},
+                                                                   {"eq", B::eq},
+                                                                   {"ne", B::ne},
+                                                                   {"lt", B::lt},
+                                                                   {"le", B::le},
+                                                                   {"gt", B::gt},
+                                                                   {"ge", B::ge},
+                                                                   {"logical_and", B::and_},
+                                                                   {"logical_or", B::or_},
+                                                                   {"matmul", B::matmul}};
   for (auto& [name, op] : kOps)
-    if (name == c.builtin.name) return c.ev.binary(op, c.arg("a").value, c.arg("b").value, c.span, c.arg("a").span, c.arg("b").span);
+    if (name == c.builtin.name)
+      return c.ev.binary(op, c.arg("a").value, c.arg("b").value, c.span, c.arg("a").span, c.arg("b").span);
   return {};
 }
 
@@ -210,7 +236,8 @@ Value logical_xor(BuiltinCall& c) {
   if (!o) return {};
   for (size_t i = 0; i < 2; ++i)
     if (o->values[i].type.dtype != DType::boolean) {
-      c.ev.error(Code::BadOperands, c.span, "logical_xor needs bool tensors").label(c.arg(i ? "b" : "a").span, "is " + type_text(o->values[i]));
+      c.ev.error(Code::BadOperands, c.span, "logical_xor needs bool tensors")
+          .label(c.arg(i ? "b" : "a").span, "is " + type_text(o->values[i]));
       return {};
     }
   graph::Graph& g = c.ev.graph();
@@ -224,7 +251,8 @@ Value where(BuiltinCall& c) {
   auto mask = c.ev.to_tensor(m.value, std::nullopt, m.span);
   if (!mask) return {};
   if (mask->type.dtype != DType::boolean) {
-    c.ev.error(Code::DTypeMismatch, m.span, "where chooses by a bool tensor, but this is " + type_text(*mask)).help("compare: `where(x > 0, a, b)`");
+    c.ev.error(Code::DTypeMismatch, m.span, "where chooses by a bool tensor, but this is " + type_text(*mask))
+        .help("compare: `where(x > 0, a, b)`");
     return {};
   }
   const ArgValue &a = c.arg("a"), &b = c.arg("b");
@@ -249,7 +277,9 @@ Value clamp(BuiltinCall& c) {
   }
   if (c.given("min") && c.given("max"))
     if (auto l = static_number(lo.value), h = static_number(hi.value); l && h && *l > *h) {
-      c.ev.error(Code::ArgumentOutOfRange, c.span, "clamp: `min` is above `max`").label(lo.span, "min").label(hi.span, "max");
+      c.ev.error(Code::ArgumentOutOfRange, c.span, "clamp: `min` is above `max`")
+          .label(lo.span, "min")
+          .label(hi.span, "max");
       return {};
     }
   std::vector<Value> values = {x.value};
@@ -306,10 +336,14 @@ Value isclose(BuiltinCall& c) {
     close = graph::binary(g, "eq", a, b, c.span);
   } else {
     Node* difference = graph::unary(g, "abs", graph::binary(g, "sub", a, b, c.span), c.span);
-    Node* allowed = graph::binary(g, "add", like(c.ev, a, *atol), graph::binary(g, "mul", like(c.ev, a, *rtol), graph::unary(g, "abs", b, c.span), c.span), c.span);
-    Node* finite = graph::binary(g, "lt", graph::unary(g, "abs", b, c.span), like(c.ev, b, std::numeric_limits<double>::infinity()), c.span);
+    Node* allowed =
+        graph::binary(g, "add", like(c.ev, a, *atol),
+                      graph::binary(g, "mul", like(c.ev, a, *rtol), graph::unary(g, "abs", b, c.span), c.span), c.span);
+    Node* finite = graph::binary(g, "lt", graph::unary(g, "abs", b, c.span),
+                                 like(c.ev, b, std::numeric_limits<double>::infinity()), c.span);
     close = graph::binary(g, "or", graph::binary(g, "eq", a, b, c.span),
-                          graph::binary(g, "and", finite, graph::binary(g, "le", difference, allowed, c.span), c.span), c.span);
+                          graph::binary(g, "and", finite, graph::binary(g, "le", difference, allowed, c.span), c.span),
+                          c.span);
   }
   if (c.builtin.name == "isclose") return made(c, close);
   Node* bad = graph::cast(g, graph::unary(g, "not", close, c.span), DType::i64, c.span);
@@ -329,7 +363,8 @@ Value stop_gradient(BuiltinCall& c) {
 }
 
 Value floor_divide(BuiltinCall& c) {
-  return c.ev.binary(ast::BinaryOp::floordiv, c.arg("a").value, c.arg("b").value, c.span, c.arg("a").span, c.arg("b").span);
+  return c.ev.binary(ast::BinaryOp::floordiv, c.arg("a").value, c.arg("b").value, c.span, c.arg("a").span,
+                     c.arg("b").span);
 }
 
 }  // namespace

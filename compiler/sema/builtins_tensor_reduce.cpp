@@ -47,7 +47,9 @@ double count_of(const Reduction& r) {
   for (int64_t a : r.axes) n = n * r.x.type.shape[static_cast<size_t>(a)];
   return n.is_constant() ? static_cast<double>(n.value()) : 1;
 }
-Node* divided(BuiltinCall& c, Node* x, double by) { return graph::binary(c.ev.graph(), "div", x, fill(c.ev, by, x->type, c.span), c.span); }
+Node* divided(BuiltinCall& c, Node* x, double by) {
+  return graph::binary(c.ev.graph(), "div", x, fill(c.ev, by, x->type, c.span), c.span);
+}
 
 /// mean, sum, max, min, prod of numbers: a list, or max(a, b).
 std::optional<Value> over_host(BuiltinCall& c) {
@@ -68,14 +70,17 @@ std::optional<Value> over_host(BuiltinCall& c) {
   } else {
     return std::nullopt;
   }
-  auto binary = [&](ast::BinaryOp op, const Value& a, const Value& b) { return c.ev.binary(op, a, b, c.span, c.span, c.span); };
+  auto binary = [&](ast::BinaryOp op, const Value& a, const Value& b) {
+    return c.ev.binary(op, a, b, c.span, c.span, c.span);
+  };
   if (f == "max" || f == "min") {
     Value best = items[0].first;
     for (size_t i = 1; i < items.size(); ++i) {
       const Value& v = items[i].first;
       if (best.is_poison() || v.is_poison()) return Value();
       if (best.get<TensorValue>() || v.get<TensorValue>()) {
-        c.ev.error(Code::NotATensor, c.span, std::string(f) + "(a, b) is for numbers").help(f == "max" ? "`maximum(a, b)` takes tensors" : "`minimum(a, b)` takes tensors");
+        c.ev.error(Code::NotATensor, c.span, std::string(f) + "(a, b) is for numbers")
+            .help(f == "max" ? "`maximum(a, b)` takes tensors" : "`minimum(a, b)` takes tensors");
         return Value();
       }
       const Value less = binary(ast::BinaryOp::lt, f == "max" ? best : v, f == "max" ? v : best);
@@ -101,14 +106,17 @@ std::optional<Value> over_host(BuiltinCall& c) {
   Value total = Value(Dim(product ? 1 : 0), c.span);
   for (auto& [v, at] : items) {
     if (!is_host_number(v) && !v.get<TensorValue>()) {
-      if (!v.is_poison()) c.ev.error(Code::BadOperands, at, std::string(f) + " needs numbers, but the list holds " + describe(v));
+      if (!v.is_poison())
+        c.ev.error(Code::BadOperands, at, std::string(f) + " needs numbers, but the list holds " + describe(v));
       return Value();
     }
     const Value number = v.get<bool>() ? Value(Dim(*v.get<bool>() ? 1 : 0), c.span) : v;
     total = binary(product ? ast::BinaryOp::mul : ast::BinaryOp::add, total, number);
     if (total.is_poison()) return Value();
   }
-  if (f == "mean") total = binary(ast::BinaryOp::div, binary(ast::BinaryOp::mul, total, Value(1.0, c.span)), Value(static_cast<double>(items.size()), c.span));
+  if (f == "mean")
+    total = binary(ast::BinaryOp::div, binary(ast::BinaryOp::mul, total, Value(1.0, c.span)),
+                   Value(static_cast<double>(items.size()), c.span));
   return total;
 }
 
@@ -116,7 +124,8 @@ bool is_tensor_pair(BuiltinCall& c) {
   if (!c.arg("axis").value.get<TensorValue>()) return false;
   const bool is_max = c.builtin.name == "max";
   c.ev.error(Code::NotATensor, c.span, std::string(c.builtin.name) + " of two tensors isn't a reduction")
-      .help(is_max ? "`maximum(a, b)` takes the larger of each two elements" : "`minimum(a, b)` takes the smaller of each two elements");
+      .help(is_max ? "`maximum(a, b)` takes the larger of each two elements"
+                   : "`minimum(a, b)` takes the smaller of each two elements");
   return true;
 }
 
@@ -142,7 +151,8 @@ Value simple(BuiltinCall& c) {
     }
     return finish(c, *r, divided(c, reduced(c, *r, "sum", n), count_of(*r)));
   }
-  if ((f == "sum" || f == "prod") && !graph::is_float(n->type.dtype) && n->type.dtype != DType::i64) n = graph::cast(g, n, DType::i64, c.span);
+  if ((f == "sum" || f == "prod") && !graph::is_float(n->type.dtype) && n->type.dtype != DType::i64)
+    n = graph::cast(g, n, DType::i64, c.span);
   if (f == "max" || f == "min") {
     for (int64_t a : r->axes)
       if (r->x.type.shape[static_cast<size_t>(a)] == Dim(0)) {
@@ -150,7 +160,8 @@ Value simple(BuiltinCall& c) {
         return {};
       }
     if (n->type.dtype == DType::boolean) {
-      c.ev.error(Code::DTypeMismatch, at, f + " is for numbers, but this is " + type_text(r->x)).help(f == "max" ? "`any(x)`" : "`all(x)`");
+      c.ev.error(Code::DTypeMismatch, at, f + " is for numbers, but this is " + type_text(r->x))
+          .help(f == "max" ? "`any(x)`" : "`all(x)`");
       return {};
     }
   }
@@ -166,13 +177,16 @@ Value any_all(BuiltinCall& c) {
   const bool any = c.builtin.name == "any";
   if (const SequenceValue* s = sequence(c.arg("x").value)) {
     Value r(!any, c.span);
-    for (const Value& v : s->items) r = c.ev.binary(any ? ast::BinaryOp::or_ : ast::BinaryOp::and_, r, v, c.span, c.arg("x").span, c.arg("x").span);
+    for (const Value& v : s->items)
+      r = c.ev.binary(any ? ast::BinaryOp::or_ : ast::BinaryOp::and_, r, v, c.span, c.arg("x").span, c.arg("x").span);
     return r;
   }
   auto r = reduction(c);
   if (!r) return {};
   if (r->x.type.dtype != DType::boolean) {
-    c.ev.error(Code::DTypeMismatch, c.arg("x").span, std::string(c.builtin.name) + " needs bools, but this is " + type_text(r->x)).help("compare: `x != 0`");
+    c.ev.error(Code::DTypeMismatch, c.arg("x").span,
+               std::string(c.builtin.name) + " needs bools, but this is " + type_text(r->x))
+        .help("compare: `x != 0`");
     return {};
   }
   graph::Graph& g = c.ev.graph();
@@ -205,8 +219,10 @@ Value arg_extremum(BuiltinCall& c) {
   }
   Node* place = graph::cast(c.ev.graph(), argmax_node(c.ev, n, axis, f == "argmax", c.span), DType::i32, c.span);
   if (*keep) {
-    if (flat) place = graph::reshape(c.ev.graph(), place, Shape(x->type.rank(), Dim(1)), c.span);
-    else place = keep_axes(c.ev, place, x->type.shape, {axis}, c.span);
+    if (flat)
+      place = graph::reshape(c.ev.graph(), place, Shape(x->type.rank(), Dim(1)), c.span);
+    else
+      place = keep_axes(c.ev, place, x->type.shape, {axis}, c.span);
   }
   TensorValue r = c.ev.tensor(place, c.span);
   r.classes = classes;
@@ -217,8 +233,9 @@ Value arg_extremum(BuiltinCall& c) {
 Node* variance(BuiltinCall& c, const Reduction& r, double correction) {
   graph::Graph& g = c.ev.graph();
   Node* m = divided(c, reduced(c, r, "sum", r.node), count_of(r));
-  Node* d = r.axes.empty() ? graph::binary(g, "sub", r.node, m, c.span)
-                           : graph::binary(g, "sub", r.node, broadcast_reduced(c.ev, m, r.x.type.shape, r.axes, c.span), c.span);
+  Node* d = r.axes.empty()
+                ? graph::binary(g, "sub", r.node, m, c.span)
+                : graph::binary(g, "sub", r.node, broadcast_reduced(c.ev, m, r.x.type.shape, r.axes, c.span), c.span);
   Node* total = reduced(c, r, "sum", graph::binary(g, "mul", d, d, c.span));
   return divided(c, total, std::max(0.0, count_of(r) - correction));
 }
@@ -228,7 +245,8 @@ Value var_std(BuiltinCall& c) {
   auto correction = c.number("correction");
   if (!r || !correction || !need_float(c.ev, r->x, c.arg("x").span, std::string(c.builtin.name))) return {};
   if (c.given("unbiased")) {
-    c.ev.error(Code::ArgumentOutOfRange, c.arg("unbiased").span, "`unbiased` is written as `correction`").help("`correction = 1` is unbiased (the default), `correction = 0` divides by the number of elements");
+    c.ev.error(Code::ArgumentOutOfRange, c.arg("unbiased").span, "`unbiased` is written as `correction`")
+        .help("`correction = 1` is unbiased (the default), `correction = 0` divides by the number of elements");
     return {};
   }
   Node* v = variance(c, *r, *correction);
@@ -242,7 +260,8 @@ Value norm(BuiltinCall& c) {
   double p = 2;
   if (const auto* s = c.arg("p").value.get<std::string>()) {
     if (*s != "fro") {
-      c.ev.error(Code::ArgumentOutOfRange, c.arg("p").span, "norm has no kind \"" + *s + "\"").help("a number, or \"fro\"");
+      c.ev.error(Code::ArgumentOutOfRange, c.arg("p").span, "norm has no kind \"" + *s + "\"")
+          .help("a number, or \"fro\"");
       return {};
     }
   } else {
@@ -263,7 +282,8 @@ Value norm(BuiltinCall& c) {
     return graph::select(g, zero, like(c.ev, s, 0), root(graph::select(g, zero, like(c.ev, s, 1), s, c.span)), c.span);
   };
   if (p == 2) {
-    n = with_zero_gradient_at_zero(reduced(c, *r, "sum", graph::binary(g, "mul", x, x, c.span)), [&](Node* s) { return graph::unary(g, "sqrt", s, c.span); });
+    n = with_zero_gradient_at_zero(reduced(c, *r, "sum", graph::binary(g, "mul", x, x, c.span)),
+                                   [&](Node* s) { return graph::unary(g, "sqrt", s, c.span); });
   } else if (p == 1) {
     n = reduced(c, *r, "sum", graph::unary(g, "abs", x, c.span));
   } else if (p == 0) {
@@ -272,13 +292,16 @@ Value norm(BuiltinCall& c) {
   } else if (std::isinf(p)) {
     for (int64_t a : r->axes)
       if (r->x.type.shape[static_cast<size_t>(a)] == Dim(0)) {
-        c.ev.error(Code::BadSize, c.span, "norm over an axis of size 0").label(c.arg("x").span, "is " + type_text(r->x));
+        c.ev.error(Code::BadSize, c.span, "norm over an axis of size 0")
+            .label(c.arg("x").span, "is " + type_text(r->x));
         return {};
       }
     n = reduced(c, *r, "max", graph::unary(g, "abs", x, c.span));
   } else {
-    Node* s = reduced(c, *r, "sum", graph::binary(g, "pow", graph::unary(g, "abs", x, c.span), like(c.ev, x, p), c.span));
-    n = with_zero_gradient_at_zero(s, [&](Node* v) { return graph::binary(g, "pow", v, like(c.ev, v, 1 / p), c.span); });
+    Node* s =
+        reduced(c, *r, "sum", graph::binary(g, "pow", graph::unary(g, "abs", x, c.span), like(c.ev, x, p), c.span));
+    n = with_zero_gradient_at_zero(s,
+                                   [&](Node* v) { return graph::binary(g, "pow", v, like(c.ev, v, 1 / p), c.span); });
   }
   return finish(c, *r, n);
 }
@@ -299,7 +322,8 @@ Value l2_normalize(BuiltinCall& c) {
     s = graph::reduce(g, "sum", graph::unary(g, "abs", n, c.span), {*axis}, c.span);
     s = graph::binary(g, "max", s, like(c.ev, s, *eps), c.span);
   } else {
-    c.ev.unsupported(Code::ArgumentOutOfRange, c.arg("p").span, "l2_normalize with this p is not supported yet").help("p = 1 and p = 2 are");
+    c.ev.unsupported(Code::ArgumentOutOfRange, c.arg("p").span, "l2_normalize with this p is not supported yet")
+        .help("p = 1 and p = 2 are");
     return {};
   }
   return made(c, graph::binary(g, "div", n, broadcast_reduced(c.ev, s, x->type.shape, {*axis}, c.span), c.span));
@@ -309,7 +333,8 @@ Value l2_normalize(BuiltinCall& c) {
 bool not_empty(BuiltinCall& c, const TensorValue& x, const IntList& axes) {
   for (int64_t a : axes)
     if (x.type.shape[static_cast<size_t>(a)] == Dim(0)) {
-      c.ev.error(Code::BadSize, c.span, std::string(c.builtin.name) + " over an axis of size 0").label(c.arg("x").span, "is " + type_text(x));
+      c.ev.error(Code::BadSize, c.span, std::string(c.builtin.name) + " over an axis of size 0")
+          .label(c.arg("x").span, "is " + type_text(x));
       return false;
     }
   return true;
@@ -322,9 +347,12 @@ Value logsumexp(BuiltinCall& c) {
   graph::Graph& g = c.ev.graph();
   Node* m = graph::stop_gradient(g, reduced(c, *r, "max", r->node), c.span);
   // Where all elements are -inf, subtracting it would give nan.
-  Node* finite = graph::binary(g, "lt", graph::unary(g, "abs", m, c.span), like(c.ev, m, std::numeric_limits<double>::infinity()), c.span);
+  Node* finite = graph::binary(g, "lt", graph::unary(g, "abs", m, c.span),
+                               like(c.ev, m, std::numeric_limits<double>::infinity()), c.span);
   m = graph::select(g, finite, m, like(c.ev, m, 0), c.span);
-  Node* e = graph::unary(g, "exp", graph::binary(g, "sub", r->node, broadcast_reduced(c.ev, m, r->x.type.shape, r->axes, c.span), c.span), c.span);
+  Node* e = graph::unary(
+      g, "exp", graph::binary(g, "sub", r->node, broadcast_reduced(c.ev, m, r->x.type.shape, r->axes, c.span), c.span),
+      c.span);
   return finish(c, *r, graph::binary(g, "add", graph::unary(g, "log", reduced(c, *r, "sum", e), c.span), m, c.span));
 }
 
@@ -333,23 +361,30 @@ Value softmax(BuiltinCall& c) {
   const std::string f(c.builtin.name);
   if (!x || !need_float(c.ev, *x, c.arg("x").span, f)) return {};
   if (x->type.rank() == 0) {
-    c.ev.error(Code::RankMismatch, c.arg("x").span, f + " of a scalar").help("a tensor with an axis of classes is needed, for example [N, 10]");
+    c.ev.error(Code::RankMismatch, c.arg("x").span, f + " of a scalar")
+        .help("a tensor with an axis of classes is needed, for example [N, 10]");
     return {};
   }
   auto axis = c.axis("axis", x->type.rank());
   if (!axis || !not_empty(c, *x, {*axis})) return {};
   if (x->kind == ValueKind::probabilities || x->kind == ValueKind::log_probabilities) {
     const bool twice = x->kind == ValueKind::probabilities;
-    DiagnosticBuilder b = c.ev.error(Code::WrongKind, c.span, f + " of " + (twice ? "probabilities" : "log-probabilities"));
+    DiagnosticBuilder b =
+        c.ev.error(Code::WrongKind, c.span, f + " of " + (twice ? "probabilities" : "log-probabilities"));
     Span made_at = c.arg("x").value.span;
-    b.label(made_at.valid() && !(made_at == c.span) ? made_at : c.arg("x").span, twice ? "gives probabilities" : "gives log-probabilities");
-    if (f == "log_softmax" && twice) b.help("`log(p)` gives log-probabilities; or leave the softmax out and apply log_softmax to the logits");
-    else if (f == "softmax" && !twice) b.help("`exp(x)` turns log-probabilities into probabilities");
-    else b.help("leave one of them out");
+    b.label(made_at.valid() && !(made_at == c.span) ? made_at : c.arg("x").span,
+            twice ? "gives probabilities" : "gives log-probabilities");
+    if (f == "log_softmax" && twice)
+      b.help("`log(p)` gives log-probabilities; or leave the softmax out and apply log_softmax to the logits");
+    else if (f == "softmax" && !twice)
+      b.help("`exp(x)` turns log-probabilities into probabilities");
+    else
+      b.help("leave one of them out");
     return {};
   }
   Node* n = c.ev.node(*x);
-  TensorValue r = c.ev.tensor(f == "softmax" ? softmax_node(c.ev, n, *axis, c.span) : log_softmax_node(c.ev, n, *axis, c.span), c.span);
+  TensorValue r = c.ev.tensor(
+      f == "softmax" ? softmax_node(c.ev, n, *axis, c.span) : log_softmax_node(c.ev, n, *axis, c.span), c.span);
   r.kind = f == "softmax" ? ValueKind::probabilities : ValueKind::log_probabilities;
   if (f == "softmax") r.logits = std::make_shared<const TensorValue>(*x);
   return Value(std::move(r), c.span);
@@ -361,7 +396,8 @@ Value cumsum(BuiltinCall& c) {
   auto axis = c.axis("axis", x->type.rank());
   if (!axis) return {};
   Node* n = c.ev.node(*x);
-  if (!graph::is_float(n->type.dtype) && n->type.dtype != DType::i64) n = graph::cast(c.ev.graph(), n, DType::i64, c.span);
+  if (!graph::is_float(n->type.dtype) && n->type.dtype != DType::i64)
+    n = graph::cast(c.ev.graph(), n, DType::i64, c.span);
   return made(c, graph::cumsum(c.ev.graph(), n, *axis, c.span));
 }
 
@@ -374,7 +410,8 @@ Value sorting(BuiltinCall& c) {
   Node* n = c.ev.node(*x);
   Node* places = graph::argsort(c.ev.graph(), n, *axis, *descending, c.span);
   if (c.builtin.name == "argsort") return made(c, places);
-  return list_of({made(c, graph::gather_along(c.ev.graph(), n, places, *axis, c.span)), made(c, places)}, c.span, false);
+  return list_of({made(c, graph::gather_along(c.ev.graph(), n, places, *axis, c.span)), made(c, places)}, c.span,
+                 false);
 }
 
 Value topk(BuiltinCall& c) {
@@ -386,7 +423,8 @@ Value topk(BuiltinCall& c) {
   if (!axis) return {};
   const Dim& size = x->type.shape[static_cast<size_t>(*axis)];
   if (k->is_constant() && (k->value() < 1 || (size.is_constant() && k->value() > size.value()))) {
-    c.ev.error(Code::ArgumentOutOfRange, c.arg("k").span, "topk can't take " + k->str() + " of " + size.str()).label(c.arg("x").span, "is " + type_text(*x));
+    c.ev.error(Code::ArgumentOutOfRange, c.arg("k").span, "topk can't take " + k->str() + " of " + size.str())
+        .label(c.arg("x").span, "is " + type_text(*x));
     return {};
   }
   graph::Graph& g = c.ev.graph();
@@ -404,25 +442,33 @@ Value accuracy(BuiltinCall& c) {
   if (!x || !y) return {};
   const Span xs = c.arg("logits").span, ys = c.arg("label").span;
   if (x->type.rank() < 2 || !graph::is_float(x->type.dtype)) {
-    c.ev.error(Code::OperandShapes, c.span, "accuracy takes scores [N, C] and labels class(C)[N]").label(xs, "is " + type_text(*x)).label(ys, "is " + type_text(*y));
+    c.ev.error(Code::OperandShapes, c.span, "accuracy takes scores [N, C] and labels class(C)[N]")
+        .label(xs, "is " + type_text(*x))
+        .label(ys, "is " + type_text(*y));
     return {};
   }
   const Dim& classes = x->type.shape[1];
   if (!y->classes) {
     DiagnosticBuilder b = c.ev.error(Code::ClassMismatch, ys, "accuracy needs labels, but this is " + type_text(*y));
-    if (graph::is_int(y->type.dtype)) b.help("`cast(" + source_text(c.ev, ys, "y") + ", class(" + classes.str() + "))` makes labels of ints");
+    if (graph::is_int(y->type.dtype))
+      b.help("`cast(" + source_text(c.ev, ys, "y") + ", class(" + classes.str() + "))` makes labels of ints");
     return {};
   }
   if (Dim::never_equal(classes, *y->classes)) {
-    c.ev.error(Code::ClassMismatch, c.span, "accuracy: " + classes.str() + " scores a row, but labels of " + y->classes->str() + " classes")
-        .label(xs, "is " + type_text(*x)).label(ys, "is " + type_text(*y));
+    c.ev.error(Code::ClassMismatch, c.span,
+               "accuracy: " + classes.str() + " scores a row, but labels of " + y->classes->str() + " classes")
+        .label(xs, "is " + type_text(*x))
+        .label(ys, "is " + type_text(*y));
     return {};
   }
   Shape wanted = x->type.shape;
   wanted.erase(wanted.begin() + 1);
   if (!(wanted == y->type.shape)) {
-    c.ev.error(Code::OperandShapes, c.span, "accuracy: the labels of " + graph::str(x->type.shape) + " have the shape " + graph::str(wanted) + ", not " + graph::str(y->type.shape))
-        .label(xs, "is " + type_text(*x)).label(ys, "is " + type_text(*y));
+    c.ev.error(Code::OperandShapes, c.span,
+               "accuracy: the labels of " + graph::str(x->type.shape) + " have the shape " + graph::str(wanted) +
+                   ", not " + graph::str(y->type.shape))
+        .label(xs, "is " + type_text(*x))
+        .label(ys, "is " + type_text(*y));
     return {};
   }
   graph::Graph& g = c.ev.graph();
@@ -437,21 +483,35 @@ Value accuracy(BuiltinCall& c) {
 
 std::vector<Builtin> reduce_builtins() {
   return {
-      {"sum", "x, axis = None, keep = false", simple, "the sum over axes (all, unless given); of ints and bools an i64"},
+      {"sum", "x, axis = None, keep = false", simple,
+       "the sum over axes (all, unless given); of ints and bools an i64"},
       {"mean", "x, axis = None, keep = false", simple, "the mean over axes; of floats"},
       {"prod", "x, axis = None, keep = false", simple, "the product over axes"},
       {"max", "x, axis = None, keep = false", simple, "the largest value over axes; of host numbers max(a, b)"},
       {"min", "x, axis = None, keep = false", simple, "the smallest value over axes; of host numbers min(a, b)"},
-      {"amax", "x, axis = None, keep = false", [](BuiltinCall& c) { return c.ev.apply(Value(find_builtin("max")), {c.arg("x").value, c.arg("axis").value, c.arg("keep").value}, c.span); }, "max"},
-      {"amin", "x, axis = None, keep = false", [](BuiltinCall& c) { return c.ev.apply(Value(find_builtin("min")), {c.arg("x").value, c.arg("axis").value, c.arg("keep").value}, c.span); }, "min"},
+      {"amax", "x, axis = None, keep = false",
+       [](BuiltinCall& c) {
+         return c.ev.apply(Value(find_builtin("max")), {c.arg("x").value, c.arg("axis").value, c.arg("keep").value},
+                           c.span);
+       },
+       "max"},
+      {"amin", "x, axis = None, keep = false",
+       [](BuiltinCall& c) {
+         return c.ev.apply(Value(find_builtin("min")), {c.arg("x").value, c.arg("axis").value, c.arg("keep").value},
+                           c.span);
+       },
+       "min"},
       {"any", "x, axis = None, keep = false", any_all, "true if any element is"},
       {"all", "x, axis = None, keep = false", any_all, "true if all elements are"},
-      {"argmax", "x, axis = None, keep = false", arg_extremum, "the place of the largest value, as class(size of the axis)"},
+      {"argmax", "x, axis = None, keep = false", arg_extremum,
+       "the place of the largest value, as class(size of the axis)"},
       {"argmin", "x, axis = None, keep = false", arg_extremum, "the place of the smallest value"},
       {"var", "x, axis = None, correction = 1, keep = false, unbiased = None", var_std, "the variance, unbiased"},
-      {"std", "x, axis = None, correction = 1, keep = false, unbiased = None", var_std, "the standard deviation, unbiased"},
+      {"std", "x, axis = None, correction = 1, keep = false, unbiased = None", var_std,
+       "the standard deviation, unbiased"},
       {"norm", "x, p = 2, axis = None, keep = false", norm, "the p-norm over axes"},
-      {"l2_normalize", "x, p = 2, axis = 1, eps = 1e-12", l2_normalize, "x divided by its norm along an axis (F.normalize)"},
+      {"l2_normalize", "x, p = 2, axis = 1, eps = 1e-12", l2_normalize,
+       "x divided by its norm along an axis (F.normalize)"},
       {"logsumexp", "x, axis = None, keep = false", logsumexp, "log(sum(exp(x))) without overflow"},
       {"softmax", "x, axis = -1", softmax, "probabilities along an axis; they remember their logits"},
       {"log_softmax", "x, axis = -1", softmax, "log-probabilities along an axis"},

@@ -24,7 +24,8 @@ std::optional<Shape> rest_dims(BuiltinCall& c) {
     if (v.is_poison()) return std::nullopt;
     const Dim* d = v.get<Dim>();
     if (!d) {
-      DiagnosticBuilder b = c.ev.error(Code::BadSize, at, std::string(c.builtin.name) + " takes static ints, but this is " + describe(v));
+      DiagnosticBuilder b =
+          c.ev.error(Code::BadSize, at, std::string(c.builtin.name) + " takes static ints, but this is " + describe(v));
       if (v.get<RuntimeValue>()) b.note("sizes have to be known when the program is compiled");
       return std::nullopt;
     }
@@ -40,7 +41,9 @@ std::optional<IntList> rest_axes(BuiltinCall& c, size_t rank) {
   for (const Dim& d : *dims) {
     int64_t a = d.is_constant() ? d.value() : static_cast<int64_t>(rank);
     if (a < -static_cast<int64_t>(rank) || a >= static_cast<int64_t>(rank)) {
-      c.ev.error(Code::AxisOutOfRange, c.span, std::string(c.builtin.name) + ": there is no axis " + d.str() + " in a tensor of rank " + std::to_string(rank));
+      c.ev.error(Code::AxisOutOfRange, c.span,
+                 std::string(c.builtin.name) + ": there is no axis " + d.str() + " in a tensor of rank " +
+                     std::to_string(rank));
       return std::nullopt;
     }
     axes.push_back(a < 0 ? a + static_cast<int64_t>(rank) : a);
@@ -48,7 +51,8 @@ std::optional<IntList> rest_axes(BuiltinCall& c, size_t rank) {
   return axes;
 }
 
-/// The -1 of view and reshape, and the count of elements. With symbols, what can't be proved waits until they are known.
+/// The -1 of view and reshape, and the count of elements. With symbols, what can't be proved waits until they are
+/// known.
 std::optional<Shape> resolve_shape(BuiltinCall& c, const TensorValue& x, Shape dims) {
   const std::string f(c.builtin.name);
   const Dim total = graph::element_count(x.type.shape);
@@ -86,7 +90,8 @@ std::optional<Shape> resolve_shape(BuiltinCall& c, const TensorValue& x, Shape d
   }
   if (known == total) return dims;
   if (Dim::never_equal(known, total) || (known.is_constant() && total.is_constant()) || !c.ev.context.dry) {
-    mismatch(f + ": " + graph::str(x.type.shape) + " has " + total.str() + " elements, " + graph::str(dims) + " has " + known.str());
+    mismatch(f + ": " + graph::str(x.type.shape) + " has " + total.str() + " elements, " + graph::str(dims) + " has " +
+             known.str());
     return std::nullopt;
   }
   return dims;
@@ -96,7 +101,8 @@ Value view(BuiltinCall& c) {
   auto x = c.tensor("x");
   if (!x) return {};
   if (c.rest.empty()) {
-    c.ev.error(Code::BadSize, c.span, std::string(c.builtin.name) + " needs the new sizes").help("`" + std::string(c.builtin.name) + "(x, N, -1)`");
+    c.ev.error(Code::BadSize, c.span, std::string(c.builtin.name) + " needs the new sizes")
+        .help("`" + std::string(c.builtin.name) + "(x, N, -1)`");
     return {};
   }
   auto dims = rest_dims(c);
@@ -107,9 +113,11 @@ Value view(BuiltinCall& c) {
   if (c.builtin.name == "view" && proved && !view_strides(*x, *shape)) {
     std::string args;
     for (const Dim& d : *dims) args += (args.empty() ? "" : ", ") + d.str();
-    DiagnosticBuilder b = c.ev.error(Code::ViewWouldCopy, c.span, "view to " + graph::str(*shape) + " would have to copy: " + graph::str(x->type.shape) + " isn't contiguous");
+    DiagnosticBuilder b = c.ev.error(
+        Code::ViewWouldCopy, c.span,
+        "view to " + graph::str(*shape) + " would have to copy: " + graph::str(x->type.shape) + " isn't contiguous");
     const std::string& by = x->layout.broken_name;
-    b.label(x->layout.broken_by, by == "slicing" ? "this slice leaves gaps between the elements"
+    b.label(x->layout.broken_by, by == "slicing"  ? "this slice leaves gaps between the elements"
                                  : by == "expand" ? "`expand` shows elements more than once here"
                                                   : "`" + by + "` changed the order of the elements here");
     b.help("`reshape(" + args + ")` copies where it must");
@@ -168,7 +176,9 @@ Value permute(BuiltinCall& c) {
   IntList sorted = *axes;
   std::sort(sorted.begin(), sorted.end());
   if (sorted != all_axes(x->type.rank())) {
-    c.ev.error(Code::AxisOutOfRange, c.span, "permute needs each of the " + std::to_string(x->type.rank()) + " axes once").label(c.arg("x").span, "is " + type_text(*x));
+    c.ev.error(Code::AxisOutOfRange, c.span,
+               "permute needs each of the " + std::to_string(x->type.rank()) + " axes once")
+        .label(c.arg("x").span, "is " + type_text(*x));
     return {};
   }
   return Value(permute_value(c.ev, *x, *axes, c.span, "permute"), c.span);
@@ -181,7 +191,8 @@ Value transpose(BuiltinCall& c) {
   int64_t a = 0, b = 1;
   if (!c.given("axis0") && !c.given("axis1")) {
     if (rank != 2) {
-      c.ev.error(Code::RankMismatch, c.span, "transpose without axes is for rank 2, but this is " + type_text(*x)).help("name the two axes: `transpose(x, -2, -1)`");
+      c.ev.error(Code::RankMismatch, c.span, "transpose without axes is for rank 2, but this is " + type_text(*x))
+          .help("name the two axes: `transpose(x, -2, -1)`");
       return {};
     }
   } else {
@@ -231,7 +242,9 @@ Value squeeze(BuiltinCall& c) {
       const bool named = std::find(axes->begin(), axes->end(), static_cast<int64_t>(i)) != axes->end();
       if (named && !(old[i] == Dim(1))) {
         if (!old[i].is_constant() && !Dim::never_equal(old[i], Dim(1))) return {};  // decided when the size is known
-        c.ev.error(Code::BadSize, c.span, "squeeze: axis " + std::to_string(i) + " has size " + old[i].str() + ", not 1").label(c.arg("x").span, "is " + type_text(*x));
+        c.ev.error(Code::BadSize, c.span,
+                   "squeeze: axis " + std::to_string(i) + " has size " + old[i].str() + ", not 1")
+            .label(c.arg("x").span, "is " + type_text(*x));
         return {};
       }
       if (!named) s.push_back(old[i]);
@@ -247,7 +260,9 @@ Value expand(BuiltinCall& c) {
   if (!dims) return {};
   const Shape& old = x->type.shape;
   if (dims->size() < old.size()) {
-    c.ev.error(Code::RankMismatch, c.span, "expand needs a size for each axis").label(c.arg("x").span, "is " + type_text(*x)).help("-1 keeps a size");
+    c.ev.error(Code::RankMismatch, c.span, "expand needs a size for each axis")
+        .label(c.arg("x").span, "is " + type_text(*x))
+        .help("-1 keeps a size");
     return {};
   }
   const size_t lead = dims->size() - old.size();
@@ -269,7 +284,9 @@ Value expand(BuiltinCall& c) {
     if (s[i] == was) {
       strides[i] = from[i - lead];
     } else if (!(was == Dim(1))) {
-      c.ev.error(Code::BadSize, c.span, "expand: axis " + std::to_string(i - lead) + " has size " + was.str() + ", only size 1 can become " + s[i].str())
+      c.ev.error(Code::BadSize, c.span,
+                 "expand: axis " + std::to_string(i - lead) + " has size " + was.str() + ", only size 1 can become " +
+                     s[i].str())
           .label(c.arg("x").span, "is " + type_text(*x));
       return {};
     }
@@ -285,7 +302,8 @@ Value expand_as(BuiltinCall& c) {
   auto s = c.ev.broadcast_shape({&*x, &*y}, {c.arg("x").span, c.arg("other").span}, c.span, "expand_as");
   if (!s) return {};
   if (!(*s == y->type.shape)) {
-    c.ev.error(Code::OperandShapes, c.span, "expand_as: " + graph::str(x->type.shape) + " doesn't fit into " + graph::str(y->type.shape));
+    c.ev.error(Code::OperandShapes, c.span,
+               "expand_as: " + graph::str(x->type.shape) + " doesn't fit into " + graph::str(y->type.shape));
     return {};
   }
   return Value(carry(c.ev, *x, graph::broadcast_to(c.ev.graph(), c.ev.node(*x), *s, c.span), c.span), c.span);
@@ -297,7 +315,8 @@ Value repeat(BuiltinCall& c) {
   auto dims = rest_dims(c);
   if (!dims) return {};
   if (dims->size() < x->type.rank()) {
-    c.ev.error(Code::RankMismatch, c.span, "repeat needs a count for each axis").label(c.arg("x").span, "is " + type_text(*x));
+    c.ev.error(Code::RankMismatch, c.span, "repeat needs a count for each axis")
+        .label(c.arg("x").span, "is " + type_text(*x));
     return {};
   }
   // [a, b] repeated r, s times is [r, a, s, b] seen as [r a, s b].
@@ -340,7 +359,8 @@ Node* cut(BuiltinCall& c, Node* n, int64_t axis, const Dim& start, const Dim& si
 }
 
 TensorValue cut_view(BuiltinCall& c, const TensorValue& x, int64_t axis, const Dim& start, const Dim& size) {
-  return view_result(c.ev, x, cut(c, c.ev.node(x), axis, start, size), strides_of(x), c.span, std::string(c.builtin.name));
+  return view_result(c.ev, x, cut(c, c.ev.node(x), axis, start, size), strides_of(x), c.span,
+                     std::string(c.builtin.name));
 }
 
 Value roll(BuiltinCall& c) {
@@ -361,7 +381,9 @@ Value roll(BuiltinCall& c) {
   if (!size.is_constant()) return Value(carry(c.ev, *x, placeholder(c.ev, x->type, c.span), c.span), c.span);
   const int64_t s = size.value() == 0 ? 0 : ((*shift % size.value()) + size.value()) % size.value();
   if (s != 0)
-    n = graph::concat(c.ev.graph(), {cut(c, n, axis, Dim(size.value() - s), Dim(s)), cut(c, n, axis, Dim(0), Dim(size.value() - s))}, axis, c.span);
+    n = graph::concat(c.ev.graph(),
+                      {cut(c, n, axis, Dim(size.value() - s), Dim(s)), cut(c, n, axis, Dim(0), Dim(size.value() - s))},
+                      axis, c.span);
   return Value(carry(c.ev, *x, reshape_node(c.ev, n, original, c.span), c.span), c.span);
 }
 
@@ -372,7 +394,8 @@ std::optional<std::vector<TensorValue>> tensor_list(BuiltinCall& c, std::string_
   const SequenceValue* s = sequence(a.value);
   const std::string f(c.builtin.name);
   if (!s) {
-    c.ev.error(Code::NotATensor, a.span, f + " takes a list of tensors, but this is " + describe(a.value)).help("`" + f + "([a, b], axis = 0)`");
+    c.ev.error(Code::NotATensor, a.span, f + " takes a list of tensors, but this is " + describe(a.value))
+        .help("`" + f + "([a, b], axis = 0)`");
     return std::nullopt;
   }
   if (s->items.empty()) {
@@ -387,7 +410,8 @@ Value concat(BuiltinCall& c) {
   if (!xs) return {};
   const size_t rank = (*xs)[0].type.rank();
   if (rank == 0) {
-    c.ev.error(Code::RankMismatch, c.span, "concat needs tensors with an axis").help("`stack` joins scalars along a new axis");
+    c.ev.error(Code::RankMismatch, c.span, "concat needs tensors with an axis")
+        .help("`stack` joins scalars along a new axis");
     return {};
   }
   auto axis = c.axis("axis", rank);
@@ -395,9 +419,12 @@ Value concat(BuiltinCall& c) {
   std::vector<Node*> nodes;
   for (const TensorValue& t : *xs) {
     bool fits = t.type.rank() == rank;
-    for (size_t i = 0; fits && i < rank; ++i) fits = static_cast<int64_t>(i) == *axis || t.type.shape[i] == (*xs)[0].type.shape[i];
+    for (size_t i = 0; fits && i < rank; ++i)
+      fits = static_cast<int64_t>(i) == *axis || t.type.shape[i] == (*xs)[0].type.shape[i];
     if (!fits) {
-      c.ev.error(Code::OperandShapes, c.span, "concat along axis " + std::to_string(*axis) + ": " + graph::str((*xs)[0].type.shape) + " and " + graph::str(t.type.shape) + " differ elsewhere");
+      c.ev.error(Code::OperandShapes, c.span,
+                 "concat along axis " + std::to_string(*axis) + ": " + graph::str((*xs)[0].type.shape) + " and " +
+                     graph::str(t.type.shape) + " differ elsewhere");
       return {};
     }
     nodes.push_back(c.ev.node(t));
@@ -415,7 +442,9 @@ Value stack(BuiltinCall& c) {
   std::vector<Node*> nodes;
   for (const TensorValue& t : *xs) {
     if (!(t.type.shape == (*xs)[0].type.shape)) {
-      c.ev.error(Code::OperandShapes, c.span, "stack needs equal shapes, but has " + graph::str((*xs)[0].type.shape) + " and " + graph::str(t.type.shape));
+      c.ev.error(
+          Code::OperandShapes, c.span,
+          "stack needs equal shapes, but has " + graph::str((*xs)[0].type.shape) + " and " + graph::str(t.type.shape));
       return {};
     }
     Shape s = t.type.shape;
@@ -441,7 +470,9 @@ Value split(BuiltinCall& c) {
     Dim total(0);
     for (const Dim& d : sizes) total = total + d;
     if (!(total == size)) {
-      c.ev.error(Code::BadSize, c.arg("size").span, "split: the parts add up to " + total.str() + ", but the axis has size " + size.str()).label(c.arg("x").span, "is " + type_text(*x));
+      c.ev.error(Code::BadSize, c.arg("size").span,
+                 "split: the parts add up to " + total.str() + ", but the axis has size " + size.str())
+          .label(c.arg("x").span, "is " + type_text(*x));
       return {};
     }
   } else {
@@ -454,9 +485,12 @@ Value split(BuiltinCall& c) {
     if (auto n = Dim::exact_div(size, *part); n && n->is_constant()) {
       sizes.assign(static_cast<size_t>(n->value()), *part);
     } else if (size.is_constant() && part->is_constant()) {
-      for (int64_t at = 0; at < size.value(); at += part->value()) sizes.push_back(Dim(std::min(part->value(), size.value() - at)));
+      for (int64_t at = 0; at < size.value(); at += part->value())
+        sizes.push_back(Dim(std::min(part->value(), size.value() - at)));
     } else {
-      c.ev.error(Code::BadSize, c.span, "split: how many parts of " + part->str() + " there are in " + size.str() + " isn't known when compiling");
+      c.ev.error(
+          Code::BadSize, c.span,
+          "split: how many parts of " + part->str() + " there are in " + size.str() + " isn't known when compiling");
       return {};
     }
   }
@@ -505,7 +539,8 @@ Value unbind(BuiltinCall& c) {
   Shape s = x->type.shape;
   s.erase(s.begin() + *axis);
   std::vector<Value> parts;
-  for (int64_t i = 0; i < size.value(); ++i) parts.push_back(Value(reshape_value(c.ev, cut_view(c, *x, *axis, Dim(i), Dim(1)), s, c.span), c.span));
+  for (int64_t i = 0; i < size.value(); ++i)
+    parts.push_back(Value(reshape_value(c.ev, cut_view(c, *x, *axis, Dim(i), Dim(1)), s, c.span), c.span));
   return list_of(std::move(parts), c.span);
 }
 
@@ -517,8 +552,11 @@ Value narrow(BuiltinCall& c) {
   if (!axis || !start || !length) return {};
   const Dim& size = x->type.shape[static_cast<size_t>(*axis)];
   const Dim end = *start + *length;
-  if ((start->is_constant() && start->value() < 0) || (end.is_constant() && size.is_constant() && end.value() > size.value())) {
-    c.ev.error(Code::IndexOutOfRange, c.span, "narrow: " + start->str() + " to " + end.str() + " is outside of an axis of size " + size.str()).label(c.arg("x").span, "is " + type_text(*x));
+  if ((start->is_constant() && start->value() < 0) ||
+      (end.is_constant() && size.is_constant() && end.value() > size.value())) {
+    c.ev.error(Code::IndexOutOfRange, c.span,
+               "narrow: " + start->str() + " to " + end.str() + " is outside of an axis of size " + size.str())
+        .label(c.arg("x").span, "is " + type_text(*x));
     return {};
   }
   return Value(cut_view(c, *x, *axis, *start, *length), c.span);
@@ -530,24 +568,31 @@ Value pad(BuiltinCall& c) {
   auto mode = c.text("mode");
   if (!x || !value || !mode) return {};
   if (*mode != "constant") {
-    c.ev.unsupported(Code::ArgumentOutOfRange, c.arg("mode").span, "pad with mode \"" + *mode + "\" is not supported yet").help("\"constant\" is");
+    c.ev.unsupported(Code::ArgumentOutOfRange, c.arg("mode").span,
+                     "pad with mode \"" + *mode + "\" is not supported yet")
+        .help("\"constant\" is");
     return {};
   }
   const ArgValue& p = c.arg("padding");
   const SequenceValue* s = sequence(p.value);
   Shape low(x->type.rank(), Dim(0)), high = low;
   if (!s) {
-    c.ev.error(Code::BadSize, p.span, "pad takes a list of sizes").help("pairs of (before, after), from the last axis on: `pad(x, [1, 1])`");
+    c.ev.error(Code::BadSize, p.span, "pad takes a list of sizes")
+        .help("pairs of (before, after), from the last axis on: `pad(x, [1, 1])`");
     return {};
   }
   if (s->items.size() % 2 != 0 || s->items.size() > 2 * x->type.rank()) {
-    c.ev.error(Code::BadSize, p.span, "pad takes pairs of (before, after), from the last axis on, but has " + std::to_string(s->items.size()) + " sizes for rank " + std::to_string(x->type.rank()));
+    c.ev.error(Code::BadSize, p.span,
+               "pad takes pairs of (before, after), from the last axis on, but has " + std::to_string(s->items.size()) +
+                   " sizes for rank " + std::to_string(x->type.rank()));
     return {};
   }
   for (size_t i = 0; i < s->items.size(); ++i) {
     const Dim* d = s->items[i].get<Dim>();
     if (!d || (d->is_constant() && d->value() < 0)) {
-      if (!s->items[i].is_poison()) c.ev.error(Code::BadSize, p.span, "pad takes static ints that are at least 0").help("a slice cuts: `x[:, 1:-1]`");
+      if (!s->items[i].is_poison())
+        c.ev.error(Code::BadSize, p.span, "pad takes static ints that are at least 0")
+            .help("a slice cuts: `x[:, 1:-1]`");
       return {};
     }
     (i % 2 ? high : low)[x->type.rank() - 1 - i / 2] = *d;
@@ -565,7 +610,8 @@ Value triangle(BuiltinCall& c) {
   if (!x || !diagonal) return {};
   const size_t rank = x->type.rank();
   if (rank < 2) {
-    c.ev.error(Code::RankMismatch, c.arg("x").span, std::string(c.builtin.name) + " needs at least two axes, but this is " + type_text(*x));
+    c.ev.error(Code::RankMismatch, c.arg("x").span,
+               std::string(c.builtin.name) + " needs at least two axes, but this is " + type_text(*x));
     return {};
   }
   graph::Graph& g = c.ev.graph();
@@ -573,7 +619,8 @@ Value triangle(BuiltinCall& c) {
   Node* row = graph::iota(g, places, static_cast<int64_t>(rank) - 2, c.span);
   Node* column = graph::iota(g, places, static_cast<int64_t>(rank) - 1, c.span);
   Node* limit = graph::binary(g, "add", row, like(c.ev, row, static_cast<double>(*diagonal)), c.span);
-  Node* keep = c.builtin.name == "tril" ? graph::binary(g, "le", column, limit, c.span) : graph::binary(g, "le", limit, column, c.span);
+  Node* keep = c.builtin.name == "tril" ? graph::binary(g, "le", column, limit, c.span)
+                                        : graph::binary(g, "le", limit, column, c.span);
   Node* n = c.ev.node(*x);
   return made(c, graph::select(g, keep, n, like(c.ev, n, 0), c.span));
 }
@@ -581,7 +628,8 @@ Value triangle(BuiltinCall& c) {
 Value contiguous(BuiltinCall& c) {
   auto x = c.tensor("x");
   if (!x) return {};
-  c.ev.error(Code::ViewWouldCopy, c.span, "there is no contiguous(): tensors are values").help("`reshape` copies where it must, `view` is proved copy-free");
+  c.ev.error(Code::ViewWouldCopy, c.span, "there is no contiguous(): tensors are values")
+      .help("`reshape` copies where it must, `view` is proved copy-free");
   return {};
 }
 
@@ -589,7 +637,8 @@ Value contiguous(BuiltinCall& c) {
 
 std::vector<Builtin> shape_builtins() {
   return {
-      {"view", "x, *dims", view, "x with its elements re-divided over other sizes, proved not to copy; one size may be -1"},
+      {"view", "x, *dims", view,
+       "x with its elements re-divided over other sizes, proved not to copy; one size may be -1"},
       {"reshape", "x, *dims", view, "as view, but copies where it must"},
       {"flatten", "x, start_axis = 0, end_axis = -1", reshape_to_flat, "the axes from start to end as one"},
       {"unflatten", "x, axis, sizes", unflatten, "one axis divided into several"},
@@ -612,7 +661,8 @@ std::vector<Builtin> shape_builtins() {
       {"chunk", "x, chunks, axis = 0", chunk, "a list of this many parts"},
       {"unbind", "x, axis = 0", unbind, "a list of the slices along an axis"},
       {"narrow", "x, axis, start, length", narrow, "a slice of an axis"},
-      {"pad", "x, padding, mode = \"constant\", value = 0", pad, "padded: pairs of (before, after), from the last axis on"},
+      {"pad", "x, padding, mode = \"constant\", value = 0", pad,
+       "padded: pairs of (before, after), from the last axis on"},
       {"tril", "x, diagonal = 0", triangle, "zero above the diagonal"},
       {"triu", "x, diagonal = 0", triangle, "zero below the diagonal"},
       {"contiguous", "x", contiguous, "not needed: tensors are values"},

@@ -29,8 +29,8 @@ std::vector<ArgValue> eval_args(Evaluator& ev, const std::vector<ast::Arg>& args
   return out;
 }
 
-bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::string>& names, std::vector<ArgValue>& args,
-                std::vector<ArgValue*>& out, Span) {
+bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::string>& names,
+                std::vector<ArgValue>& args, std::vector<ArgValue*>& out, Span) {
   out.assign(names.size(), nullptr);
   size_t next = 0;
   for (ArgValue& a : args) {
@@ -41,7 +41,8 @@ bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::s
         for (auto& n : names) list += (list.empty() ? "" : ", ") + n;
         ev.error(Code::TooManyArguments, a.span,
                  names.empty() ? fmt::format("{} takes no arguments", what)
-                               : fmt::format("{} takes {} argument{}, but is given one more", what, names.size(), names.size() == 1 ? "" : "s"))
+                               : fmt::format("{} takes {} argument{}, but is given one more", what, names.size(),
+                                             names.size() == 1 ? "" : "s"))
             .note(names.empty() ? "its parentheses stay empty" : fmt::format("its parameters: {}", list));
         return false;
       }
@@ -49,7 +50,8 @@ bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::s
     } else {
       at = static_cast<size_t>(std::find(names.begin(), names.end(), a.name) - names.begin());
       if (at == names.size()) {
-        auto d = ev.error(Code::UnknownArgument, a.name_span.valid() ? a.name_span : a.span, fmt::format("{} has no parameter `{}`", what, a.name));
+        auto d = ev.error(Code::UnknownArgument, a.name_span.valid() ? a.name_span : a.span,
+                          fmt::format("{} has no parameter `{}`", what, a.name));
         if (auto hint = foreign_argument_hint(a.name))
           d.help(*hint);
         else if (auto near = nearest(a.name, names))
@@ -63,7 +65,8 @@ bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::s
       }
     }
     if (out[at]) {
-      ev.error(Code::DuplicateArgument, a.span, fmt::format("{} is given `{}` twice", what, names[at])).label(out[at]->span, "first here");
+      ev.error(Code::DuplicateArgument, a.span, fmt::format("{} is given `{}` twice", what, names[at]))
+          .label(out[at]->span, "first here");
       return false;
     }
     out[at] = &a;
@@ -105,18 +108,22 @@ Value eval_call(Evaluator& ev, const ast::CallExpr& e, const std::shared_ptr<Sco
   if (name && e.args.size() == 1 && !e.args[0].name)
     if (auto* f = ast::dyn<ast::ForExpr>(e.args[0].value.get())) {
       static const std::vector<std::string> folds = {"mean", "sum", "max", "min", "collect"};
-      if (std::find(folds.begin(), folds.end(), name->name) != folds.end()) return eval_fold(ev, name->name, *f, scope, e.span);
+      if (std::find(folds.begin(), folds.end(), name->name) != folds.end())
+        return eval_fold(ev, name->name, *f, scope, e.span);
     }
   if (auto* m = ast::dyn<ast::MemberExpr>(e.callee.get())) {
     auto* root = ast::dyn<ast::NameExpr>(m->object.get());
     if (root && root->name == "synthetic" && !lookup(ev, scope, root->name)) {
-      if (const Builtin* b = find_builtin("synthetic." + m->name.text)) return call_with(ev, Value(b), e, scope, std::move(first), e.span);
-      ev.error(Code::UnknownMember, m->name.span, fmt::format("there is no synthetic data set `{}`", m->name.text)).help("`synthetic.digits()`");
+      if (const Builtin* b = find_builtin("synthetic." + m->name.text))
+        return call_with(ev, Value(b), e, scope, std::move(first), e.span);
+      ev.error(Code::UnknownMember, m->name.span, fmt::format("there is no synthetic data set `{}`", m->name.text))
+          .help("`synthetic.digits()`");
       return Poison{};
     }
     Value object = ev.eval(*m->object, scope);
     if (object.is_poison()) return object;
-    if (auto member = find_member(ev, object, m->name)) return call_with(ev, *member, e, scope, std::move(first), e.span);
+    if (auto member = find_member(ev, object, m->name))
+      return call_with(ev, *member, e, scope, std::move(first), e.span);
     // A function with the object first.
     Value fn;
     if (Scope::Entry* entry = lookup(ev, scope, m->name.text))
@@ -124,7 +131,7 @@ Value eval_call(Evaluator& ev, const ast::CallExpr& e, const std::shared_ptr<Sco
     else if (const Builtin* b = find_builtin(m->name.text))
       fn = Value(b, m->name.span);
     else {
-      ev.eval(*e.callee, scope);   // reports the missing member
+      ev.eval(*e.callee, scope);  // reports the missing member
       return Poison{};
     }
     if (fn.is_poison()) return fn;
@@ -137,7 +144,7 @@ Value eval_call(Evaluator& ev, const ast::CallExpr& e, const std::shared_ptr<Sco
   }
   Value callee = ev.eval(*e.callee, scope);
   if (callee.is_poison()) {
-    for (auto& a : e.args) ev.eval(*a.value, scope);   // what is wrong in the arguments is worth knowing, too
+    for (auto& a : e.args) ev.eval(*a.value, scope);  // what is wrong in the arguments is worth knowing, too
     return callee;
   }
   if (piped && callee.ptr<LayerClass>()) {
@@ -154,7 +161,7 @@ Value eval_pipe(Evaluator& ev, const ast::PipeExpr& e, const std::shared_ptr<Sco
   x.value = ev.eval(*e.lhs, scope);
   x.span = e.lhs->span;
   x.expr = e.lhs.get();
-  if (auto* p = ast::dyn<ast::PipeExpr>(e.lhs.get())) x.span = p->rhs->span;   // the last step, not the whole chain
+  if (auto* p = ast::dyn<ast::PipeExpr>(e.lhs.get())) x.span = p->rhs->span;  // the last step, not the whole chain
   if (x.value.is_poison()) {
     return Poison{};
   }
@@ -169,7 +176,7 @@ Value eval_pipe(Evaluator& ev, const ast::PipeExpr& e, const std::shared_ptr<Sco
   }
   Value callee = ev.eval(*e.rhs, scope);
   if (callee.is_poison()) return callee;
-  if (callee.ptr<LayerInstance>()) x.span = e.rhs->span;   // the layer is where it doesn't fit
+  if (callee.ptr<LayerInstance>()) x.span = e.rhs->span;  // the layer is where it doesn't fit
   std::vector<ArgValue> args{x};
   Value v = ev.call(callee, std::move(args), nullptr, e.rhs->span, e.rhs->span);
   v.span = e.rhs->span;
@@ -178,7 +185,8 @@ Value eval_pipe(Evaluator& ev, const ast::PipeExpr& e, const std::shared_ptr<Sco
 
 // ---------------------------------------------------------------- the call itself
 
-Value Evaluator::call(const Value& callee, std::vector<ArgValue> args, const LambdaValue* lambda, Span span, Span callee_span) {
+Value Evaluator::call(const Value& callee, std::vector<ArgValue> args, const LambdaValue* lambda, Span span,
+                      Span callee_span) {
   if (callee.is_poison()) return Poison{};
   for (auto& a : args)
     if (a.value.is_poison()) return Poison{};
@@ -199,7 +207,8 @@ Value Evaluator::call(const Value& callee, std::vector<ArgValue> args, const Lam
     for (auto& a : args) values.push_back(a.value);
     return apply_lambda(*this, *f, std::move(values), span);
   }
-  if (auto* b = callee.get<const Builtin*>()) return call_builtin(*this, **b, std::move(args), lambda, span, callee_span);
+  if (auto* b = callee.get<const Builtin*>())
+    return call_builtin(*this, **b, std::move(args), lambda, span, callee_span);
   if (auto* b = callee.get<BoundBuiltin>()) {
     ArgValue self;
     self.value = *b->self;
@@ -310,7 +319,9 @@ Value run_body(Evaluator& ev, const ast::Block& body, const std::shared_ptr<Scop
     if (target.left && target.reg != host::kNoReg && !dead && !v.is_poison()) {
       host::Type type = ev.type_of(v);
       if (!(type == target.type)) {
-        ev.error(Code::BranchTypes, span, fmt::format("the function gives {} at its end, but an early `return` gives {}", describe(v), target.type.str()));
+        ev.error(Code::BranchTypes, span,
+                 fmt::format("the function gives {} at its end, but an early `return` gives {}", describe(v),
+                             target.type.str()));
         v = Poison{};
       } else {
         host::Reg from = ev.reg_of(v, span);
@@ -332,7 +343,8 @@ Value apply_lambda(Evaluator& ev, const LambdaValue& f, std::vector<Value> args,
   const ast::Pattern& p = f.decl->params;
   if (p.kind == ast::Pattern::Kind::tuple && args.size() > 1) {
     if (p.items.size() != args.size()) {
-      ev.error(Code::PatternMismatch, p.span, fmt::format("the function takes {} values, and is given {}", p.items.size(), args.size()));
+      ev.error(Code::PatternMismatch, p.span,
+               fmt::format("the function takes {} values, and is given {}", p.items.size(), args.size()));
       return Poison{};
     }
     for (size_t i = 0; i < args.size(); ++i) ev.bind(p.items[i], std::move(args[i]), scope, false);
@@ -363,7 +375,8 @@ Value call_function(Evaluator& ev, const FunctionValue& f, std::vector<ArgValue>
     const std::string& path = f.self->path;
     what = fmt::format("`{}`", path.empty() ? f.self->class_name : path);
     // The place in a Sequential or list says little without the kind of layer.
-    if (!path.empty() && path.find_first_not_of("0123456789.") == std::string::npos) what += fmt::format(" (a {})", f.self->class_name);
+    if (!path.empty() && path.find_first_not_of("0123456789.") == std::string::npos)
+      what += fmt::format(" (a {})", f.self->class_name);
   }
   std::vector<ArgValue*> ordered;
   if (!order_args(ev, what, names, args, ordered, span)) return Poison{};
@@ -383,13 +396,16 @@ Value call_function(Evaluator& ev, const FunctionValue& f, std::vector<ArgValue>
       v = ev.eval(*p.default_value, scope);
       at = p.default_value->span;
     } else {
-      ev.error(Code::MissingArgument, callee_span.valid() ? callee_span : span, fmt::format("{} needs `{}`", what, p.name.text)).label(p.span, "declared here");
+      ev.error(Code::MissingArgument, callee_span.valid() ? callee_span : span,
+               fmt::format("{} needs `{}`", what, p.name.text))
+          .label(p.span, "declared here");
       ok = false;
       break;
     }
-    if (p.type && !v.is_poison()) ok = ev.match_type(*p.type, v, dims, scope, at, fmt::format("{}|{}", what, p.name.text));
+    if (p.type && !v.is_poison())
+      ok = ev.match_type(*p.type, v, dims, scope, at, fmt::format("{}|{}", what, p.name.text));
     Scope::Entry& e = scope->define(p.name.text, v, p.name.span);
-    e.is_var = true;   // arguments may be rebound
+    e.is_var = true;  // arguments may be rebound
     e.tensor_code = ev.context.tensor_code;
     for (auto& [n, size] : dims)
       if (n[0] != '.' && !scope->find_here(n)) scope->define(n, Value(size, p.span), p.span);
@@ -424,14 +440,21 @@ std::string type_source(const ast::TypeExpr& t) {
     for (size_t i = 0; i < t.dims.size(); ++i) {
       if (i) out += ", ";
       switch (t.dims[i].kind) {
-        case ast::DimExpr::Kind::any: out += "_"; break;
-        case ast::DimExpr::Kind::rest: out += ".."; break;
-        default: out += t.dims[i].expr ? syntax::to_source(*t.dims[i].expr) : "?";
+        case ast::DimExpr::Kind::any:
+          out += "_";
+          break;
+        case ast::DimExpr::Kind::rest:
+          out += "..";
+          break;
+        default:
+          out += t.dims[i].expr ? syntax::to_source(*t.dims[i].expr) : "?";
       }
     }
     return out + "]";
   };
-  if (t.kind == K::klass) return fmt::format("class({}){}", t.classes ? syntax::to_source(*t.classes) : "?", t.has_dims && !t.dims.empty() ? dims() : "");
+  if (t.kind == K::klass)
+    return fmt::format("class({}){}", t.classes ? syntax::to_source(*t.classes) : "?",
+                       t.has_dims && !t.dims.empty() ? dims() : "");
   if (t.kind == K::tensor) return (t.name ? t.name->text : "") + (t.has_dims ? dims() : "");
   std::string out = t.kind == K::record ? "{" : "(";
   for (size_t i = 0; i < t.items.size(); ++i) {
@@ -449,22 +472,31 @@ bool is_upper_name(const std::string& s) {
   if (c < 0x80) return c >= 'A' && c <= 'Z';
   if (s.size() < 2) return false;
   auto d = static_cast<unsigned char>(s[1]);
-  return (c == 0xC3 && d >= 0x80 && d <= 0x9E) || (c == 0xCE && d >= 0x91 && d <= 0xA9) || (c == 0xD0 && d >= 0x80 && d <= 0xAF);
+  return (c == 0xC3 && d >= 0x80 && d <= 0x9E) || (c == 0xCE && d >= 0x91 && d <= 0xA9) ||
+         (c == 0xD0 && d >= 0x80 && d <= 0xAF);
 }
 
 void names_in(const ast::Expr& e, std::vector<const ast::NameExpr*>& out) {
-  if (auto* n = ast::dyn<ast::NameExpr>(&e)) out.push_back(n);
-  else if (auto* b = ast::dyn<ast::BinaryExpr>(&e)) { names_in(*b->lhs, out); names_in(*b->rhs, out); }
-  else if (auto* u = ast::dyn<ast::UnaryExpr>(&e)) names_in(*u->operand, out);
-  else if (auto* c = ast::dyn<ast::CallExpr>(&e)) for (auto& a : c->args) names_in(*a.value, out);
-  else if (auto* i = ast::dyn<ast::IndexExpr>(&e)) names_in(*i->object, out);
-  else if (auto* m = ast::dyn<ast::MemberExpr>(&e)) names_in(*m->object, out);
+  if (auto* n = ast::dyn<ast::NameExpr>(&e))
+    out.push_back(n);
+  else if (auto* b = ast::dyn<ast::BinaryExpr>(&e)) {
+    names_in(*b->lhs, out);
+    names_in(*b->rhs, out);
+  } else if (auto* u = ast::dyn<ast::UnaryExpr>(&e))
+    names_in(*u->operand, out);
+  else if (auto* c = ast::dyn<ast::CallExpr>(&e))
+    for (auto& a : c->args) names_in(*a.value, out);
+  else if (auto* i = ast::dyn<ast::IndexExpr>(&e))
+    names_in(*i->object, out);
+  else if (auto* m = ast::dyn<ast::MemberExpr>(&e))
+    names_in(*m->object, out);
 }
 
 constexpr const char* kUnknown = "?";
 
 /// The value of a dim's expression. Names not known yet are symbols that begin with `?`.
-std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::DimBindings& dims, const std::shared_ptr<Scope>& scope) {
+std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::DimBindings& dims,
+                            const std::shared_ptr<Scope>& scope) {
   auto inner = std::make_shared<Scope>(scope);
   std::vector<const ast::NameExpr*> names;
   names_in(e, names);
@@ -482,7 +514,8 @@ std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::
       inner->define(n->name, Value(Dim::symbol(kUnknown + n->name), n->span), n->span);
       continue;
     }
-    ev.error(Code::UnknownName, n->span, fmt::format("nothing is called `{}`", n->name)).help("a name that a signature binds starts with an upper-case letter");
+    ev.error(Code::UnknownName, n->span, fmt::format("nothing is called `{}`", n->name))
+        .help("a name that a signature binds starts with an upper-case letter");
     return std::nullopt;
   }
   // `H / 2` with a size of the argument: the exactness is checked when H is known.
@@ -491,7 +524,8 @@ std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::
   if (v.get<Inferred>()) return Dim::symbol("?_");
   auto* d = v.get<Dim>();
   if (!d) {
-    ev.error(v.get<RuntimeValue>() ? Code::NotStatic : Code::ArgumentType, e.span, fmt::format("a size is a static int, but this is {}", describe(v)));
+    ev.error(v.get<RuntimeValue>() ? Code::NotStatic : Code::ArgumentType, e.span,
+             fmt::format("a size is a static int, but this is {}", describe(v)));
     return std::nullopt;
   }
   return *d;
@@ -504,7 +538,8 @@ std::pair<std::string, std::string> split_what(const std::string& what) {
   return {what.substr(0, bar), what.substr(bar + 1)};
 }
 
-DiagnosticBuilder mismatch(Evaluator& ev, Code code, const ast::TypeExpr& t, const std::string& wanted, const Value& v, Span at, const std::string& what) {
+DiagnosticBuilder mismatch(Evaluator& ev, Code code, const ast::TypeExpr& t, const std::string& wanted, const Value& v,
+                           Span at, const std::string& what) {
   auto [owner, param] = split_what(what);
   std::string message;
   if (!param.empty())
@@ -513,27 +548,38 @@ DiagnosticBuilder mismatch(Evaluator& ev, Code code, const ast::TypeExpr& t, con
     message = fmt::format("{} is declared as {}, but is {}", owner, wanted, describe(v));
   auto d = ev.error(code, at, message);
   const auto& self = ev.context.self;
-  if (ev.sources.file(t.span.file).is_library && self && !param.empty() && self->span.valid() && !ev.sources.file(self->span.file).is_library)
+  if (ev.sources.file(t.span.file).is_library && self && !param.empty() && self->span.valid() &&
+      !ev.sources.file(self->span.file).is_library)
     d.label(self->span, "made here");
   else
     d.label(t.span, "declared here");
-  if (v.span.valid() && !(v.span == at) && !ev.sources.file(v.span.file).is_library) d.label(v.span, fmt::format("gives {}", describe(v)));
+  if (v.span.valid() && !(v.span == at) && !ev.sources.file(v.span.file).is_library)
+    d.label(v.span, fmt::format("gives {}", describe(v)));
   return d;
 }
 
 /// The type with the sizes that are known put in.
-std::string wanted_text(Evaluator& ev, const ast::TypeExpr& t, const Evaluator::DimBindings& dims, const std::shared_ptr<Scope>& scope) {
+std::string wanted_text(Evaluator& ev, const ast::TypeExpr& t, const Evaluator::DimBindings& dims,
+                        const std::shared_ptr<Scope>& scope) {
   std::string source = type_source(t);
   if (t.kind != ast::TypeExpr::Kind::tensor && t.kind != ast::TypeExpr::Kind::klass) return source;
   if (!t.has_dims) return source;
-  std::string out = t.kind == ast::TypeExpr::Kind::klass ? source.substr(0, source.find('[')) : t.name ? t.name->text : "";
+  std::string out = t.kind == ast::TypeExpr::Kind::klass ? source.substr(0, source.find('['))
+                    : t.name                             ? t.name->text
+                                                         : "";
   out += "[";
   size_t errors = ev.diags.all().size();
   for (size_t i = 0; i < t.dims.size(); ++i) {
     if (i) out += ", ";
     const auto& d = t.dims[i];
-    if (d.kind == ast::DimExpr::Kind::any) { out += "_"; continue; }
-    if (d.kind == ast::DimExpr::Kind::rest) { out += ".."; continue; }
+    if (d.kind == ast::DimExpr::Kind::any) {
+      out += "_";
+      continue;
+    }
+    if (d.kind == ast::DimExpr::Kind::rest) {
+      out += "..";
+      continue;
+    }
     auto value = eval_dim(ev, *d.expr, dims, scope);
     bool known = value.has_value();
     if (value)
@@ -544,7 +590,8 @@ std::string wanted_text(Evaluator& ev, const ast::TypeExpr& t, const Evaluator::
   return out + "]";
 }
 
-bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimBindings& dims, const std::shared_ptr<Scope>& scope, Span at, const std::string& what) {
+bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimBindings& dims,
+                const std::shared_ptr<Scope>& scope, Span at, const std::string& what) {
   const TensorValue& x = *v.get<TensorValue>();
   size_t rest = t.dims.size();
   for (size_t i = 0; i < t.dims.size(); ++i)
@@ -561,7 +608,8 @@ bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimB
   if (has_rest) {
     // `..` is the same dims wherever it is written in one signature.
     auto count = dims.find("..#");
-    graph::Shape now(shape.begin() + static_cast<std::ptrdiff_t>(rest), shape.begin() + static_cast<std::ptrdiff_t>(rest + rest_count));
+    graph::Shape now(shape.begin() + static_cast<std::ptrdiff_t>(rest),
+                     shape.begin() + static_cast<std::ptrdiff_t>(rest + rest_count));
     if (count == dims.end()) {
       dims["..#"] = Dim(static_cast<int64_t>(rest_count));
       for (size_t i = 0; i < rest_count; ++i) dims[fmt::format("..{}", i)] = now[i];
@@ -599,8 +647,10 @@ bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimB
     if (unknown.size() == 1 && unknown[0] == "?_") continue;
     auto solved = unknown.size() == 1 ? want->solve(size) : std::nullopt;
     if (!solved) {
-      wrong().note(unknown.size() == 1 ? fmt::format("no `{}` makes `{}` equal to {}", unknown[0].substr(1), syntax::to_source(*d.expr), size.str())
-                                       : fmt::format("`{}` has more than one unknown size", syntax::to_source(*d.expr)));
+      wrong().note(unknown.size() == 1
+                       ? fmt::format("no `{}` makes `{}` equal to {}", unknown[0].substr(1), syntax::to_source(*d.expr),
+                                     size.str())
+                       : fmt::format("`{}` has more than one unknown size", syntax::to_source(*d.expr)));
       return false;
     }
     dims[solved->first.substr(1)] = solved->second;
@@ -610,10 +660,13 @@ bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimB
 
 }  // namespace
 
-bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, const std::shared_ptr<Scope>& scope, Span at, const std::string& what) {
+bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, const std::shared_ptr<Scope>& scope,
+                           Span at, const std::string& what) {
   if (v.is_poison()) return true;
   using K = ast::TypeExpr::Kind;
-  auto wrong = [&](Code code = Code::ArgumentType) { return mismatch(*this, code, t, wanted_text(*this, t, dims, scope), v, at, what); };
+  auto wrong = [&](Code code = Code::ArgumentType) {
+    return mismatch(*this, code, t, wanted_text(*this, t, dims, scope), v, at, what);
+  };
   if (t.kind == K::tuple) {
     auto s = v.ptr<SequenceValue>();
     if (!s || s->is_list || s->items.size() != t.items.size()) {
@@ -675,12 +728,14 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
       }
       if (!ok) {
         auto d = wrong();
-        if (n == "int" && (v.get<double>() || (r && r->type.kind == Kind::floating))) d.help("a float never becomes an int by itself: `int(x)` cuts it off");
+        if (n == "int" && (v.get<double>() || (r && r->type.kind == Kind::floating)))
+          d.help("a float never becomes an int by itself: `int(x)` cuts it off");
       }
       return ok;
     }
     if (!graph::dtype_from_name(n)) {
-      std::vector<std::string> known = {"int", "float", "bool", "str", "u8", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64"};
+      std::vector<std::string> known = {"int", "float", "bool", "str",  "u8",  "i8", "i16",
+                                        "i32", "i64",   "f16",  "bf16", "f32", "f64"};
       auto d = error(Code::UnknownName, t.name->span, fmt::format("there is no type `{}`", n));
       if (auto near = nearest(n, known)) d.help(fmt::format("did you mean `{}`?", *near));
       return false;
@@ -688,7 +743,8 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
   }
   // Tensors; numbers become rank-0 ones.
   graph::DType dtype = graph::DType::f32;
-  if (t.kind == K::klass) dtype = graph::DType::i32;
+  if (t.kind == K::klass)
+    dtype = graph::DType::i32;
   else if (t.name) {
     auto found = graph::dtype_from_name(t.name->text);
     if (!found) {
@@ -713,7 +769,9 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
   if (t.kind == K::klass) {
     if (!x.classes) {
       auto d = wrong();
-      if (graph::is_int(x.type.dtype)) d.help(fmt::format("cast it, which checks the range: `cast(x, class({}))`", t.classes ? syntax::to_source(*t.classes) : "C"));
+      if (graph::is_int(x.type.dtype))
+        d.help(fmt::format("cast it, which checks the range: `cast(x, class({}))`",
+                           t.classes ? syntax::to_source(*t.classes) : "C"));
       return false;
     }
     if (t.classes) {
@@ -736,8 +794,10 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
     }
   } else if (x.classes || x.type.dtype != dtype) {
     auto d = wrong();
-    if (x.classes) d.help("class indices become numbers by `i64(x)`, and vectors by `one_hot(x)`");
-    else d.help(fmt::format("`{}(x)` converts it", graph::name(dtype)));
+    if (x.classes)
+      d.help("class indices become numbers by `i64(x)`, and vectors by `one_hot(x)`");
+    else
+      d.help(fmt::format("`{}(x)` converts it", graph::name(dtype)));
     return false;
   }
   return match_dims(*this, t, v, dims, scope, at, what);

@@ -7,8 +7,8 @@
 namespace nnlc::sema {
 namespace {
 
-/// One operand while it is worked on: a node and a label for each axis. Letters are the user's; digits and other characters
-/// stand for the axes of `...`.
+/// One operand while it is worked on: a node and a label for each axis. Letters are the user's; digits and other
+/// characters stand for the axes of `...`.
 struct Term {
   Node* node = nullptr;
   std::string labels;
@@ -46,7 +46,8 @@ struct Einsum {
       } else if (is_letter(text[i])) {
         out += text[i];
       } else {
-        bad(std::string("`") + text[i] + "` can't be in an equation", "letters for axes, commas between operands, `->` before the result");
+        bad(std::string("`") + text[i] + "` can't be in an equation",
+            "letters for axes, commas between operands, `->` before the result");
         return std::nullopt;
       }
     }
@@ -69,7 +70,8 @@ struct Einsum {
       from = comma + 1;
     }
     if (groups.size() != operands.size())
-      return bad("the equation has " + std::to_string(groups.size()) + (groups.size() == 1 ? " operand" : " operands") + ", the call " + std::to_string(operands.size()));
+      return bad("the equation has " + std::to_string(groups.size()) + (groups.size() == 1 ? " operand" : " operands") +
+                 ", the call " + std::to_string(operands.size()));
     // The rank that `...` stands for: the largest; smaller ones are aligned to the right.
     size_t rest = 0;
     bool any_rest = false;
@@ -78,7 +80,9 @@ struct Einsum {
       const bool has_rest = groups[i].find('.') != std::string::npos;
       const size_t letters = groups[i].size() - (has_rest ? 1 : 0);
       if (has_rest ? letters > rank : letters != rank) {
-        c.ev.error(Code::BadEinsum, at, "einsum: `" + shown(groups[i]) + "` names " + std::to_string(letters) + (letters == 1 ? " axis" : " axes") + " of " + type_text(operands[i]))
+        c.ev.error(Code::BadEinsum, at,
+                   "einsum: `" + shown(groups[i]) + "` names " + std::to_string(letters) +
+                       (letters == 1 ? " axis" : " axes") + " of " + type_text(operands[i]))
             .label(c.rest[i].span, "is " + type_text(operands[i]));
         return false;
       }
@@ -90,8 +94,10 @@ struct Einsum {
     for (size_t i = 0; i < groups.size(); ++i) {
       std::string labels;
       for (char ch : groups[i]) {
-        if (ch != '.') labels += ch;
-        else labels += rest_labels.substr(rest - (operands[i].type.rank() - (groups[i].size() - 1)));
+        if (ch != '.')
+          labels += ch;
+        else
+          labels += rest_labels.substr(rest - (operands[i].type.rank() - (groups[i].size() - 1)));
       }
       terms.push_back({c.ev.node(operands[i]), labels});
     }
@@ -105,7 +111,10 @@ struct Einsum {
           it->second = size;
           continue;
         }
-        DiagnosticBuilder b = c.ev.error(Code::BadEinsum, at, std::string("einsum: ") + (is_letter(label) ? std::string("`") + label + "`" : "an axis of `...`") + " is " + it->second.str() + " and " + size.str());
+        DiagnosticBuilder b = c.ev.error(Code::BadEinsum, at,
+                                         std::string("einsum: ") +
+                                             (is_letter(label) ? std::string("`") + label + "`" : "an axis of `...`") +
+                                             " is " + it->second.str() + " and " + size.str());
         for (size_t j = 0; j <= i; ++j)
           if (terms[j].labels.find(label) != std::string::npos) b.label(c.rest[j].span, "is " + type_text(operands[j]));
         return false;
@@ -194,8 +203,10 @@ struct Einsum {
     IntList axes;
     std::string labels;
     for (size_t a = 0; a < t.labels.size(); ++a) {
-      if (needed.find(t.labels[a]) == std::string::npos) axes.push_back(static_cast<int64_t>(a));
-      else labels += t.labels[a];
+      if (needed.find(t.labels[a]) == std::string::npos)
+        axes.push_back(static_cast<int64_t>(a));
+      else
+        labels += t.labels[a];
     }
     if (!axes.empty()) t.node = graph::reduce(c.ev.graph(), "sum", t.node, axes, c.span);
     t.labels = labels;
@@ -240,7 +251,8 @@ struct Einsum {
   }
 
   /// Letters only: the ones of `...` get names that aren't in use.
-  static std::tuple<std::string, std::string, std::string> plain_labels(const std::string& a, const std::string& b, const std::string& o) {
+  static std::tuple<std::string, std::string, std::string> plain_labels(const std::string& a, const std::string& b,
+                                                                        const std::string& o) {
     std::map<char, char> to;
     std::string free = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     auto map = [&](const std::string& s) {
@@ -297,16 +309,23 @@ Value product(BuiltinCall& c) {
   const size_t rank = f == "bmm" ? 3 : f == "mm" ? 2 : 1;
   const size_t rank_a = f == "mv" ? 2 : rank, rank_b = f == "mv" ? 1 : rank;
   if (a->type.rank() != rank_a || b->type.rank() != rank_b) {
-    DiagnosticBuilder d = c.ev.error(Code::RankMismatch, c.span, f + " takes tensors of rank " + std::to_string(rank_a) + " and " + std::to_string(rank_b));
+    DiagnosticBuilder d =
+        c.ev.error(Code::RankMismatch, c.span,
+                   f + " takes tensors of rank " + std::to_string(rank_a) + " and " + std::to_string(rank_b));
     d.label(as, "is " + type_text(*a)).label(bs, "is " + type_text(*b)).help("`@` takes any ranks");
     return {};
   }
   if (f == "outer") {
     if (!need_float(c.ev, *a, as, f) || !unify(c.ev, {Value(*a), Value(*b)}, {as, bs}, c.span, f)) return {};
-    return Value(c.ev.tensor(graph::contract(c.ev.graph(), c.ev.node(*a), c.ev.node(*b), "i", "j", "ij", c.span), c.span), c.span);
+    return Value(
+        c.ev.tensor(graph::contract(c.ev.graph(), c.ev.node(*a), c.ev.node(*b), "i", "j", "ij", c.span), c.span),
+        c.span);
   }
   if (f == "bmm" && !(a->type.shape[0] == b->type.shape[0])) {
-    c.ev.error(Code::OperandShapes, c.span, "bmm: the batches differ, " + a->type.shape[0].str() + " and " + b->type.shape[0].str()).label(as, "is " + type_text(*a)).label(bs, "is " + type_text(*b));
+    c.ev.error(Code::OperandShapes, c.span,
+               "bmm: the batches differ, " + a->type.shape[0].str() + " and " + b->type.shape[0].str())
+        .label(as, "is " + type_text(*a))
+        .label(bs, "is " + type_text(*b));
     return {};
   }
   return matmul_value(c.ev, *a, *b, c.span, as, bs, f);
@@ -316,7 +335,8 @@ Value trace(BuiltinCall& c) {
   auto x = c.tensor("x");
   if (!x || !need_number(c.ev, *x, c.arg("x").span, std::string(c.builtin.name))) return {};
   if (x->type.rank() != 2) {
-    c.ev.error(Code::RankMismatch, c.arg("x").span, std::string(c.builtin.name) + " is for rank 2, but this is " + type_text(*x));
+    c.ev.error(Code::RankMismatch, c.arg("x").span,
+               std::string(c.builtin.name) + " is for rank 2, but this is " + type_text(*x));
     return {};
   }
   const Dim &rows = x->type.shape[0], &columns = x->type.shape[1];

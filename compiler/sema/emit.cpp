@@ -1,7 +1,7 @@
 // The pending step and host code: where tensor nodes and instructions go.
 //
-// Tensor code is appended to the graph of the pending step; `flush` ends it by placing a run_step instruction. A value of an
-// ended step that turns out to be needed later becomes an output of that step, however long ago it ended.
+// Tensor code is appended to the graph of the pending step; `flush` ends it by placing a run_step instruction. A value
+// of an ended step that turns out to be needed later becomes an output of that step, however long ago it ended.
 #include <fmt/format.h>
 
 #include "compiler/sema/impl.h"
@@ -103,8 +103,7 @@ Node* Evaluator::node(const TensorValue& t) {
   }
   if (t.cell->reg == host::kNoReg) {
     auto from = impl->steps.find(t.cell->step);
-    if (from == impl->steps.end() || t.cell->step >= Impl::kScratch)
-      return s.step->graph.add_input(t.type, "", {});
+    if (from == impl->steps.end() || t.cell->step >= Impl::kScratch) return s.step->graph.add_input(t.type, "", {});
     host::Type type = host_type(Kind::tensor);
     type.tensor = t.type;
     t.cell->reg = new_reg(type);
@@ -377,7 +376,8 @@ Value runtime_value(Reg reg, host::Type type, Span span) { return Value(RuntimeV
 
 Value Evaluator::from_reg(Reg reg, const host::Type& type, Span span) {
   switch (type.kind) {
-    case Kind::none: return Value(NoneValue{}, span);
+    case Kind::none:
+      return Value(NoneValue{}, span);
     case Kind::tensor: {
       TensorValue t;
       t.type = type.tensor;
@@ -405,7 +405,8 @@ Value Evaluator::from_reg(Reg reg, const host::Type& type, Span span) {
       }
       return Value(record, span);
     }
-    default: return runtime_value(reg, type, span);
+    default:
+      return runtime_value(reg, type, span);
   }
 }
 

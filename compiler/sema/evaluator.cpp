@@ -190,7 +190,8 @@ std::optional<Value> find_member(Evaluator& ev, const Value& object, const ast::
   if (object.ptr<OptimizerInstance>() || object.ptr<GradientValue>())
     if (auto m = ev.training_member(object, name)) return m;
   if (const Builtin* b = find_method(object, n)) {
-    if (b->name.find('.') != std::string_view::npos) return Value(BoundBuiltin{b, std::make_shared<Value>(object)}, name.span);
+    if (b->name.find('.') != std::string_view::npos)
+      return Value(BoundBuiltin{b, std::make_shared<Value>(object)}, name.span);
   }
   return std::nullopt;
 }
@@ -476,12 +477,18 @@ Value eval_if(Evaluator& ev, const ast::IfExpr& e, const std::shared_ptr<Scope>&
 Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
   using K = Expr::Kind;
   switch (e.kind) {
-    case K::int_: return Value(graph::Dim(ast::as<ast::IntExpr>(e).value), e.span);
-    case K::float_: return Value(ast::as<ast::FloatExpr>(e).value, e.span);
-    case K::bool_: return Value(ast::as<ast::BoolExpr>(e).value, e.span);
-    case K::none: return Value(NoneValue{}, e.span);
-    case K::wildcard: return Value(Inferred{}, e.span);
-    case K::string: return eval_string(*this, ast::as<ast::StringExpr>(e), scope);
+    case K::int_:
+      return Value(graph::Dim(ast::as<ast::IntExpr>(e).value), e.span);
+    case K::float_:
+      return Value(ast::as<ast::FloatExpr>(e).value, e.span);
+    case K::bool_:
+      return Value(ast::as<ast::BoolExpr>(e).value, e.span);
+    case K::none:
+      return Value(NoneValue{}, e.span);
+    case K::wildcard:
+      return Value(Inferred{}, e.span);
+    case K::string:
+      return eval_string(*this, ast::as<ast::StringExpr>(e), scope);
     case K::name: {
       Value v = eval_name(*this, ast::as<ast::NameExpr>(e).name, scope, e.span);
       if (!v.span.valid()) v.span = e.span;
@@ -499,13 +506,15 @@ Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
       if (poison && e.kind == K::list) return Poison{};
       return sequence_value(std::move(items), e.kind == K::list, e.span);
     }
-    case K::comprehension: return eval_comprehension(*this, ast::as<ast::ComprehensionExpr>(e), scope);
+    case K::comprehension:
+      return eval_comprehension(*this, ast::as<ast::ComprehensionExpr>(e), scope);
     case K::record: {
       auto& r = ast::as<ast::RecordExpr>(e);
       auto out = std::make_shared<RecordValue>();
       for (auto& entry : r.entries) {
         if (out->find(entry.name.text)) {
-          error(Code::DuplicateName, entry.name.span, fmt::format("the field `{}` stands twice in this record", entry.name.text));
+          error(Code::DuplicateName, entry.name.span,
+                fmt::format("the field `{}` stands twice in this record", entry.name.text));
           continue;
         }
         out->names.push_back(entry.name.text);
@@ -534,9 +543,12 @@ Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
       r.span = e.span;
       return r;
     }
-    case K::range: return eval_range(*this, ast::as<ast::RangeExpr>(e), scope);
-    case K::pipe: return eval_pipe(*this, ast::as<ast::PipeExpr>(e), scope);
-    case K::member: return eval_member(*this, ast::as<ast::MemberExpr>(e), scope);
+    case K::range:
+      return eval_range(*this, ast::as<ast::RangeExpr>(e), scope);
+    case K::pipe:
+      return eval_pipe(*this, ast::as<ast::PipeExpr>(e), scope);
+    case K::member:
+      return eval_member(*this, ast::as<ast::MemberExpr>(e), scope);
     case K::call: {
       Value v = eval_call(*this, ast::as<ast::CallExpr>(e), scope, nullptr);
       v.span = e.span;
@@ -547,8 +559,9 @@ Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
       Value object = eval(*x.object, scope);
       if (object.is_poison()) return object;
       // A list written in the program, indexed by a number of the run: it becomes a list of the run.
-      if (auto list = object.ptr<SequenceValue>(); list && list->is_list && !context.tensor_code && x.subscripts.size() == 1 &&
-                                                    x.subscripts[0].kind == ast::Subscript::Kind::expr) {
+      if (auto list = object.ptr<SequenceValue>(); list && list->is_list && !context.tensor_code &&
+                                                   x.subscripts.size() == 1 &&
+                                                   x.subscripts[0].kind == ast::Subscript::Kind::expr) {
         Value i = eval(*x.subscripts[0].expr, scope);
         auto* r = i.get<RuntimeValue>();
         host::Type type = type_of(object);
@@ -563,14 +576,16 @@ Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
           ArgValue a;
           a.value = i;
           a.span = x.subscripts[0].span;
-          return call(Value(BoundBuiltin{find_method(made, "[]"), std::make_shared<Value>(made)}, e.span), {a}, nullptr, e.span, e.span);
+          return call(Value(BoundBuiltin{find_method(made, "[]"), std::make_shared<Value>(made)}, e.span), {a}, nullptr,
+                      e.span, e.span);
         }
       }
       Value v = index(object, x, scope);
       if (!v.span.valid()) v.span = e.span;
       return v;
     }
-    case K::if_: return eval_if(*this, ast::as<ast::IfExpr>(e), scope, true);
+    case K::if_:
+      return eval_if(*this, ast::as<ast::IfExpr>(e), scope, true);
     case K::block_call: {
       auto& b = ast::as<ast::BlockCallExpr>(e);
       if (b.which == ast::BlockCallExpr::Which::grad) {
@@ -587,7 +602,8 @@ Value Evaluator::eval(const Expr& e, const std::shared_ptr<Scope>& scope) {
     case K::for_:
       error(Code::MisplacedFor, e.span, "`for` is an argument only of mean, sum, max, min and collect");
       return Poison{};
-    case K::lambda: return Value(LambdaValue{&ast::as<ast::LambdaExpr>(e), scope}, e.span);
+    case K::lambda:
+      return Value(LambdaValue{&ast::as<ast::LambdaExpr>(e), scope}, e.span);
   }
   return Poison{};
 }

@@ -14,7 +14,9 @@ const std::map<std::string_view, std::string_view>& names() {
       {"np", "functions are in scope by their name: `zeros([2, 3])`"},
       {"tf", "functions are in scope by their name: `zeros([2, 3])`"},
       {"keras", "layers are in scope by their name: `Linear(784, 10)`"},
-      {"Dense", "Keras's `Dense(units)` is `Linear(in_features, out_features)`; `Linear(_, units)` takes its input size from the first use"},
+      {"Dense",
+       "Keras's `Dense(units)` is `Linear(in_features, out_features)`; `Linear(_, units)` takes its input size from "
+       "the first use"},
       {"InputLayer", "there is no input layer: `Linear(_, 10)` takes its input size from the first use"},
       {"Model", "a model is a `layer` with a `forward`, or `Sequential(…)`"},
       {"Module", "a module is declared with `layer Name(…) { … forward(x) { … } }`"},
@@ -79,7 +81,8 @@ const std::map<std::string_view, std::string_view>& names() {
       {"CategoricalCrossentropy", "`cross_entropy(logits, probabilities)`"},
       {"sparse_categorical_crossentropy", "`cross_entropy(logits, label)`"},
       {"categorical_crossentropy", "`cross_entropy(logits, probabilities)`"},
-      {"binary_crossentropy", "`binary_cross_entropy(probabilities, target)`, or `binary_cross_entropy_with_logits(logits, target)`"},
+      {"binary_crossentropy",
+       "`binary_cross_entropy(probabilities, target)`, or `binary_cross_entropy_with_logits(logits, target)`"},
       {"mean_squared_error", "`mse_loss(input, target)`"},
       {"mse", "`mse_loss(input, target)`"},
       {"mae", "`l1_loss(input, target)`"},
@@ -111,7 +114,8 @@ const std::map<std::string_view, std::string_view>& names() {
 }  // namespace
 
 std::optional<std::string> foreign_name_hint(std::string_view name) {
-  for (std::string_view prefix : {"torch.nn.functional.", "torch.nn.init.", "torch.nn.", "torch.", "nn.functional.", "nn.init.", "nn.", "F.", "np.", "tf.", "keras.layers.", "layers."})
+  for (std::string_view prefix : {"torch.nn.functional.", "torch.nn.init.", "torch.nn.", "torch.", "nn.functional.",
+                                  "nn.init.", "nn.", "F.", "np.", "tf.", "keras.layers.", "layers."})
     if (name.size() > prefix.size() && name.substr(0, prefix.size()) == prefix) {
       const std::string_view rest = name.substr(prefix.size());
       if (auto hint = foreign_name_hint(rest)) return hint;

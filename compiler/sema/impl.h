@@ -22,18 +22,18 @@ enum class Flow { go, break_, continue_, return_, dead };
 /// Where `return` goes: the fn being inlined.
 struct ReturnTarget {
   int runtime_depth = 0;
-  int label = -1;                  ///< of the scope instruction around the body; -1: none was opened
-  bool left = false;               ///< a `leave` was emitted
+  int label = -1;     ///< of the scope instruction around the body; -1: none was opened
+  bool left = false;  ///< a `leave` was emitted
   host::Reg reg = host::kNoReg;
   host::Type type;
-  std::optional<Value> value;      ///< of a return that is certain
+  std::optional<Value> value;  ///< of a return that is certain
 };
 
 /// The innermost loop that `break` and `continue` act on.
 struct LoopTarget {
   enum class Kind { run_time, unrolled } kind = Kind::run_time;
-  int runtime_depth = 0;           ///< of the body
-  int break_label = -1, continue_label = -1;   ///< unrolled at host level: scopes around the loop and around each pass
+  int runtime_depth = 0;                      ///< of the body
+  int break_label = -1, continue_label = -1;  ///< unrolled at host level: scopes around the loop and around each pass
   bool left = false;
 };
 
@@ -43,44 +43,48 @@ struct Evaluator::Impl {
     host::Step* step = nullptr;
     std::map<host::Reg, graph::Node*> inputs;
     std::map<std::pair<host::Reg, graph::DType>, graph::Node*> scalars;
-    std::map<host::Reg, graph::Node*> newest;   ///< registers that this step writes back
+    std::map<host::Reg, graph::Node*> newest;  ///< registers that this step writes back
     std::vector<host::Reg> written;
-    std::map<host::Reg, graph::Node*> counters; ///< of random draws
+    std::map<host::Reg, graph::Node*> counters;  ///< of random draws
   };
-  std::map<int, StepState> steps;               ///< by id: an index into Program::steps, or kScratch and above
+  std::map<int, StepState> steps;  ///< by id: an index into Program::steps, or kScratch and above
   static constexpr int kScratch = 1 << 30;
-  int current = -1;                             ///< the pending step
-  bool reserved = false;                        ///< inside in_step: the run_step instruction is placed already
+  int current = -1;       ///< the pending step
+  bool reserved = false;  ///< inside in_step: the run_step instruction is placed already
   int scratch_count = 0;
-  std::deque<host::Step> scratch;               ///< graphs of dry checks
+  std::deque<host::Step> scratch;  ///< graphs of dry checks
   std::vector<host::Block*> blocks;
   std::deque<host::Block> scratch_blocks;
-  host::Block prologue;                         ///< runs first: counters start at 0
+  host::Block prologue;  ///< runs first: counters start at 0
   int labels = 0;
 
   int runtime_depth = 0;
   Flow flow = Flow::go;
   std::vector<ReturnTarget*> returns;
   std::vector<LoopTarget*> loops;
-  Span statement;                               ///< the host-level statement being evaluated
-  std::map<std::tuple<uint32_t, uint32_t, std::string>, host::Reg> draw_counters;   ///< by statement
-  std::map<std::string, int> draw_ordinals;     ///< by path
+  Span statement;  ///< the host-level statement being evaluated
+  std::map<std::tuple<uint32_t, uint32_t, std::string>, host::Reg> draw_counters;  ///< by statement
+  std::map<std::string, int> draw_ordinals;                                        ///< by path
   Span first_draw;
-  bool initialising = false;                    ///< initial values are drawn once: their counter is 0
-  std::vector<const void*> calls;               ///< declarations being inlined, to refuse recursion
+  bool initialising = false;       ///< initial values are drawn once: their counter is 0
+  std::vector<const void*> calls;  ///< declarations being inlined, to refuse recursion
 
   // layers
-  int member_depth = 0;                         ///< instances made now become members: they are no roots
+  int member_depth = 0;  ///< instances made now become members: they are no roots
   int next_root = 0;
   std::vector<std::shared_ptr<LayerInstance>> instances;
-  std::set<std::string> inferable;              ///< hyper-parameters that the signature being matched may determine
+  std::set<std::string> inferable;  ///< hyper-parameters that the signature being matched may determine
   std::set<const ast::LayerStmt*> instantiated;
   std::set<LayerInstance*> reported_unknown;
-  std::map<const LayerInstance*, std::vector<ArgValue>> first_calls;   ///< of roots
+  std::map<const LayerInstance*, std::vector<ArgValue>> first_calls;  ///< of roots
 
   // programs and libraries
   std::vector<std::shared_ptr<ast::Program>> asts;
-  struct Library { std::string name; std::string text; bool loaded = false; };
+  struct Library {
+    std::string name;
+    std::string text;
+    bool loaded = false;
+  };
   std::vector<Library> libraries;
   bool seed_seen = false, precision_seen = false;
   std::map<std::string, std::shared_ptr<Scope>> imported;
@@ -117,7 +121,8 @@ Value eval_condition(Evaluator& ev, const ast::Expr& e, const std::shared_ptr<Sc
 Value eval_call(Evaluator& ev, const ast::CallExpr& e, const std::shared_ptr<Scope>& scope, const ArgValue* piped);
 Value eval_pipe(Evaluator& ev, const ast::PipeExpr& e, const std::shared_ptr<Scope>& scope);
 Value eval_string(Evaluator& ev, const ast::StringExpr& e, const std::shared_ptr<Scope>& scope);
-Value eval_fold(Evaluator& ev, const std::string& fold, const ast::ForExpr& e, const std::shared_ptr<Scope>& scope, Span span);
+Value eval_fold(Evaluator& ev, const std::string& fold, const ast::ForExpr& e, const std::shared_ptr<Scope>& scope,
+                Span span);
 Value eval_comprehension(Evaluator& ev, const ast::ComprehensionExpr& e, const std::shared_ptr<Scope>& scope);
 std::vector<ArgValue> eval_args(Evaluator& ev, const std::vector<ast::Arg>& args, const std::shared_ptr<Scope>& scope);
 /// A member, or nullopt where there is none (nothing is reported then).
@@ -127,23 +132,27 @@ Scope::Entry* lookup(Evaluator& ev, const std::shared_ptr<Scope>& scope, const s
 Value unknown_name(Evaluator& ev, const std::string& name, const std::shared_ptr<Scope>& scope, Span span);
 void assign_entry(Evaluator& ev, Scope::Entry& entry, const std::string& name, Value v, Span span);
 /// Calls `body` for each pass of a loop: once per run-time loop or variant, or once per item where it is unrolled.
-/// `blocks`: what is syntactically inside, to find the vars it assigns. `body` gets the item and its weight (rows of a batch).
-/// False: nothing can be iterated (reported).
-bool iterate(Evaluator& ev, const Value& iterable, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
-             Span span, const std::function<void(Value item, Value weight)>& body);
+/// `blocks`: what is syntactically inside, to find the vars it assigns. `body` gets the item and its weight (rows of a
+/// batch). False: nothing can be iterated (reported).
+bool iterate(Evaluator& ev, const Value& iterable, const std::vector<const ast::Block*>& blocks,
+             const std::shared_ptr<Scope>& scope, Span span, const std::function<void(Value item, Value weight)>& body);
 /// The vars that these blocks assign get a register each, as a run-time block comes.
-void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope, Span span);
-bool contains_jump(const ast::Block& b, bool loops_too);   ///< break or continue; loops_too: return as well, at any depth
+void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
+                   Span span);
+bool contains_jump(const ast::Block& b,
+                   bool loops_too);  ///< break or continue; loops_too: return as well, at any depth
 bool contains_return(const ast::Block& b);
 Value call_function(Evaluator& ev, const FunctionValue& f, std::vector<ArgValue> args, Span span, Span callee_span);
 Value apply_lambda(Evaluator& ev, const LambdaValue& f, std::vector<Value> args, Span span);
-Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, const LambdaValue* lambda, Span span, Span callee_span);
+Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, const LambdaValue* lambda, Span span,
+                   Span callee_span);
 /// Named and positional arguments in the order of the parameters; nullptr where the default holds. False: reported.
-bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::string>& names, std::vector<ArgValue>& args,
-                std::vector<ArgValue*>& out, Span span);
+bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::string>& names,
+                std::vector<ArgValue>& args, std::vector<ArgValue*>& out, Span span);
 
 // ---- layers.cpp
-/// Members and parameters exist afterwards (parameters without a register where a size is still unknown). False: reported.
+/// Members and parameters exist afterwards (parameters without a register where a size is still unknown). False:
+/// reported.
 bool build_layer(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer);
 TensorValue read_param(Evaluator& ev, const std::shared_ptr<ParamCell>& p, Span span);
 std::optional<Value> layer_member(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer, const ast::Name& name);

@@ -1,4 +1,5 @@
-// Indexing: tensors by ints, slices, `...`, None and index tensors; lists, tuples, strings and records by static values.
+// Indexing: tensors by ints, slices, `...`, None and index tensors; lists, tuples, strings and records by static
+// values.
 #include <algorithm>
 
 #include "compiler/sema/tensor_support.h"
@@ -15,7 +16,8 @@ const RuntimeValue* run_time_int(const Value& v) {
   return r && r->type.kind == K::integer ? r : nullptr;
 }
 
-/// An int expression as a polynomial in which registers are symbols, so that the length of `x[i * k:(i + 1) * k]` can be seen.
+/// An int expression as a polynomial in which registers are symbols, so that the length of `x[i * k:(i + 1) * k]` can
+/// be seen.
 std::optional<Dim> as_polynomial(Evaluator& ev, const ast::Expr& e, const std::shared_ptr<Scope>& scope) {
   if (const auto* b = ast::dyn<ast::BinaryExpr>(&e)) {
     if (b->op == ast::BinaryOp::add || b->op == ast::BinaryOp::sub || b->op == ast::BinaryOp::mul) {
@@ -52,7 +54,7 @@ struct TensorIndex {
   IntList steps{};
   struct OutAxis {
     bool is_new = false;
-    int64_t axis = 0;   ///< of x
+    int64_t axis = 0;  ///< of x
   };
   std::vector<OutAxis> out{};
   // What follows at run time.
@@ -69,13 +71,16 @@ struct TensorIndex {
   Value run() {
     size_t used = 0, ellipses = 0;
     for (const Subscript& s : e.subscripts) {
-      if (s.kind == Subscript::Kind::ellipsis) ++ellipses;
-      else if (s.kind != Subscript::Kind::new_axis && !is_none_literal(s)) ++used;
+      if (s.kind == Subscript::Kind::ellipsis)
+        ++ellipses;
+      else if (s.kind != Subscript::Kind::new_axis && !is_none_literal(s))
+        ++used;
     }
     const size_t rank = x.type.rank();
     if (ellipses > 1) return bad(e.span, "an index has at most one `...`");
     if (used > rank) {
-      ev.error(Code::BadIndex, e.span, std::to_string(used) + " indices for " + type_text(x)).label(e.object->span, "is " + type_text(x));
+      ev.error(Code::BadIndex, e.span, std::to_string(used) + " indices for " + type_text(x))
+          .label(e.object->span, "is " + type_text(x));
       return {};
     }
     starts = Shape(rank, Dim(0));
@@ -98,7 +103,9 @@ struct TensorIndex {
     return build();
   }
 
-  static bool is_none_literal(const Subscript& s) { return s.kind == Subscript::Kind::expr && s.expr && s.expr->kind == ast::Expr::Kind::none; }
+  static bool is_none_literal(const Subscript& s) {
+    return s.kind == Subscript::Kind::expr && s.expr && s.expr->kind == ast::Expr::Kind::none;
+  }
 
   Value bad(Span at, const std::string& what, const std::string& help = "") {
     DiagnosticBuilder b = ev.error(Code::BadIndex, at, what);
@@ -109,7 +116,9 @@ struct TensorIndex {
   const Dim& size_of(int64_t axis) const { return x.type.shape[static_cast<size_t>(axis)]; }
 
   bool out_of_range(Span at, const std::string& index, int64_t axis) {
-    ev.error(Code::IndexOutOfRange, at, "index " + index + " is outside of axis " + std::to_string(axis) + ", which has size " + size_of(axis).str())
+    ev.error(
+          Code::IndexOutOfRange, at,
+          "index " + index + " is outside of axis " + std::to_string(axis) + ", which has size " + size_of(axis).str())
         .label(e.object->span, "is " + type_text(x));
     return false;
   }
@@ -123,7 +132,8 @@ struct TensorIndex {
       const Dim& size = size_of(axis);
       if (d->is_constant() && d->value() < 0) start = size + *d;
       if ((start.is_constant() && start.value() < 0) || (size - start).is_constant()) {
-        if ((start.is_constant() && start.value() < 0) || (size - start).value() < 1) return out_of_range(s.span, d->str(), axis);
+        if ((start.is_constant() && start.value() < 0) || (size - start).value() < 1)
+          return out_of_range(s.span, d->str(), axis);
       }
       starts[at] = start;
       sizes[at] = Dim(1);
@@ -153,20 +163,26 @@ struct TensorIndex {
       return false;
     }
     if (index->type.dtype == DType::boolean) {
-      bad(s.span, "a bool tensor can't be an index: the result's shape would depend on the data", "`where(mask, x, 0.0)` keeps the shape; `sum(where(mask, x, 0.0))` counts only what is chosen");
+      bad(s.span, "a bool tensor can't be an index: the result's shape would depend on the data",
+          "`where(mask, x, 0.0)` keeps the shape; `sum(where(mask, x, 0.0))` counts only what is chosen");
       return false;
     }
     if (!graph::is_int(index->type.dtype)) {
-      bad(s.span, "an index tensor holds ints, but this is " + type_text(*index), "`i64(" + source_text(ev, s.span, "x") + ")`");
+      bad(s.span, "an index tensor holds ints, but this is " + type_text(*index),
+          "`i64(" + source_text(ev, s.span, "x") + ")`");
       return false;
     }
     if (gather_index) {
-      ev.error(Code::BadIndex, s.span, "only one index can be a tensor").label(gather_span, "is one already").help("`gather(x, axis, index)` picks one element for each index");
+      ev.error(Code::BadIndex, s.span, "only one index can be a tensor")
+          .label(gather_span, "is one already")
+          .help("`gather(x, axis, index)` picks one element for each index");
       return false;
     }
     const Dim& size = size_of(axis);
-    if (index->classes && index->classes->is_constant() && size.is_constant() && index->classes->value() > size.value()) {
-      ev.error(Code::ClassMismatch, s.span, type_text(*index) + " reaches beyond axis " + std::to_string(axis) + ", which has size " + size.str())
+    if (index->classes && index->classes->is_constant() && size.is_constant() &&
+        index->classes->value() > size.value()) {
+      ev.error(Code::ClassMismatch, s.span,
+               type_text(*index) + " reaches beyond axis " + std::to_string(axis) + ", which has size " + size.str())
           .label(e.object->span, "is " + type_text(x));
       return false;
     }
@@ -197,13 +213,16 @@ struct TensorIndex {
       return (d.is_constant() && d.value() < 0) || (room.is_constant() && room.value() < 0);
     };
     if (outside(lo) || outside(hi)) {
-      ev.error(Code::IndexOutOfRange, at, "the slice " + lo.str() + ":" + hi.str() + " is outside of axis " + std::to_string(axis) + ", which has size " + size.str())
+      ev.error(Code::IndexOutOfRange, at,
+               "the slice " + lo.str() + ":" + hi.str() + " is outside of axis " + std::to_string(axis) +
+                   ", which has size " + size.str())
           .label(e.object->span, "is " + type_text(x));
       return false;
     }
     const Dim length = hi - lo;
     if (length.is_constant() && length.value() < 0) {
-      ev.error(Code::BadIndex, at, "the slice " + lo.str() + ":" + hi.str() + " ends before it starts").help("`flip(x, axis)` reverses");
+      ev.error(Code::BadIndex, at, "the slice " + lo.str() + ":" + hi.str() + " ends before it starts")
+          .help("`flip(x, axis)` reverses");
       return false;
     }
     starts[static_cast<size_t>(axis)] = lo;
@@ -225,7 +244,8 @@ struct TensorIndex {
         return false;
       }
       if (d->value() < 1) {
-        bad(s.step->span, d->value() == 0 ? "a step can't be 0" : "negative steps aren't possible", d->value() == 0 ? "" : "`flip(x, axis)` reverses");
+        bad(s.step->span, d->value() == 0 ? "a step can't be 0" : "negative steps aren't possible",
+            d->value() == 0 ? "" : "`flip(x, axis)` reverses");
         return false;
       }
       step = d->value();
@@ -259,7 +279,8 @@ struct TensorIndex {
     if (length)
       for (const std::string& name : length->symbols()) is_static &= name[0] != '$';
     if (!is_static) {
-      ev.error(Code::BadIndex, s.span, "the length of this slice isn't known when compiling").help("bounds that are known when it runs need a static distance: `x[i:i + 2]`");
+      ev.error(Code::BadIndex, s.span, "the length of this slice isn't known when compiling")
+          .help("bounds that are known when it runs need a static distance: `x[i:i + 2]`");
       return false;
     }
     if (step != 1) {
@@ -267,7 +288,9 @@ struct TensorIndex {
       return false;
     }
     if (length->is_constant() && (length->value() < 0 || (size.is_constant() && length->value() > size.value()))) {
-      ev.error(Code::IndexOutOfRange, s.span, "a slice of length " + length->str() + " doesn't fit into axis " + std::to_string(axis) + ", which has size " + size.str());
+      ev.error(Code::IndexOutOfRange, s.span,
+               "a slice of length " + length->str() + " doesn't fit into axis " + std::to_string(axis) +
+                   ", which has size " + size.str());
       return false;
     }
     const Value start = lo;
@@ -286,7 +309,8 @@ struct TensorIndex {
   Value build() {
     TensorValue r = windowed(x);
     // Probabilities that were cut along their classes are no softmax of the cut logits: those are forgotten.
-    if (x.logits && !gather_index && x.type.rank() > 0 && sizes.back() == x.type.shape.back() && x.logits->type.shape == x.type.shape)
+    if (x.logits && !gather_index && x.type.rank() > 0 && sizes.back() == x.type.shape.back() &&
+        x.logits->type.shape == x.type.shape)
       r.logits = std::make_shared<const TensorValue>(windowed(*x.logits));
     return Value(std::move(r), e.span);
   }
@@ -317,8 +341,10 @@ struct TensorIndex {
   }
 };
 
-Value index_sequence(Evaluator& ev, const Value& object, const ast::IndexExpr& e, const std::shared_ptr<Scope>& scope, const std::vector<Value>& items, bool is_list) {
-  if (e.subscripts.size() != 1 || e.subscripts[0].kind == Subscript::Kind::ellipsis || e.subscripts[0].kind == Subscript::Kind::new_axis) {
+Value index_sequence(Evaluator& ev, const Value& object, const ast::IndexExpr& e, const std::shared_ptr<Scope>& scope,
+                     const std::vector<Value>& items, bool is_list) {
+  if (e.subscripts.size() != 1 || e.subscripts[0].kind == Subscript::Kind::ellipsis ||
+      e.subscripts[0].kind == Subscript::Kind::new_axis) {
     ev.error(Code::BadIndex, e.span, describe(object) + " takes one index");
     return {};
   }
@@ -328,13 +354,17 @@ Value index_sequence(Evaluator& ev, const Value& object, const ast::IndexExpr& e
     const Value v = ev.eval(x, scope);
     if (const Dim* d = v.get<Dim>(); d && d->is_constant()) return d->value();
     if (!v.is_poison()) {
-      DiagnosticBuilder b = ev.error(Code::BadIndex, x.span, describe(object) + " takes a static int, not " + describe(v));
-      if (run_time_int(v)) b.help("a tensor can be indexed by a number that is known when the program runs: `tensor([…])[i]`");
+      DiagnosticBuilder b =
+          ev.error(Code::BadIndex, x.span, describe(object) + " takes a static int, not " + describe(v));
+      if (run_time_int(v))
+        b.help("a tensor can be indexed by a number that is known when the program runs: `tensor([…])[i]`");
     }
     return std::nullopt;
   };
   auto outside = [&](int64_t i) {
-    ev.error(Code::IndexOutOfRange, s.span, "index " + std::to_string(i) + " is outside of " + describe(object) + ", which has " + std::to_string(n) + (n == 1 ? " item" : " items"));
+    ev.error(Code::IndexOutOfRange, s.span,
+             "index " + std::to_string(i) + " is outside of " + describe(object) + ", which has " + std::to_string(n) +
+                 (n == 1 ? " item" : " items"));
     return Value();
   };
   if (s.kind == Subscript::Kind::expr) {
@@ -400,11 +430,13 @@ Value Evaluator::index(const Value& object, const ast::IndexExpr& e, const std::
     if (const auto* r = object.get<std::shared_ptr<RecordValue>>()) {
       if (const auto* name = i.get<std::string>()) {
         if (const Value* v = (*r)->find(*name)) return *v;
-        DiagnosticBuilder b = error(Code::BadIndex, e.subscripts[0].span, "there is no field \"" + *name + "\" in " + describe(object));
+        DiagnosticBuilder b =
+            error(Code::BadIndex, e.subscripts[0].span, "there is no field \"" + *name + "\" in " + describe(object));
         if (auto near = nearest(*name, (*r)->names)) b.help("did you mean \"" + *near + "\"?");
         return {};
       }
-      error(Code::BadIndex, e.subscripts[0].span, "a record is indexed by the name of a field, not by " + describe(i)).help("`r.name`");
+      error(Code::BadIndex, e.subscripts[0].span, "a record is indexed by the name of a field, not by " + describe(i))
+          .help("`r.name`");
       return {};
     }
     if (object.ptr<GradientValue>() || object.ptr<OptimizerInstance>()) {
@@ -412,7 +444,8 @@ Value Evaluator::index(const Value& object, const ast::IndexExpr& e, const std::
         if (auto v = training_member(object, ast::Name{d->str(), e.subscripts[0].span})) return *v;
     } else if (const Builtin* b = find_method(object, "[]")) {
       auto self = std::make_shared<Value>(object);
-      return call(Value(BoundBuiltin{b, self}, e.span), {ArgValue{"", {}, i, e.subscripts[0].span, e.subscripts[0].expr.get()}}, nullptr, e.span, e.span);
+      return call(Value(BoundBuiltin{b, self}, e.span),
+                  {ArgValue{"", {}, i, e.subscripts[0].span, e.subscripts[0].expr.get()}}, nullptr, e.span, e.span);
     }
   }
   error(Code::BadIndex, e.span, describe(object) + " can't be indexed here");

@@ -12,12 +12,14 @@ namespace {
 
 struct Signature {
   std::string name;
-  std::vector<std::pair<std::string, Value>> params;   ///< names and defaults
+  std::vector<std::pair<std::string, Value>> params;  ///< names and defaults
 };
 const std::vector<Signature>& signatures() {
   static const std::vector<Signature> all = {
-      {"kaiming_uniform", {{"a", Value(0.0)}, {"mode", Value(std::string("fan_in"))}, {"nonlinearity", Value(std::string("leaky_relu"))}}},
-      {"kaiming_normal", {{"a", Value(0.0)}, {"mode", Value(std::string("fan_in"))}, {"nonlinearity", Value(std::string("leaky_relu"))}}},
+      {"kaiming_uniform",
+       {{"a", Value(0.0)}, {"mode", Value(std::string("fan_in"))}, {"nonlinearity", Value(std::string("leaky_relu"))}}},
+      {"kaiming_normal",
+       {{"a", Value(0.0)}, {"mode", Value(std::string("fan_in"))}, {"nonlinearity", Value(std::string("leaky_relu"))}}},
       {"xavier_uniform", {{"gain", Value(1.0)}}},
       {"xavier_normal", {{"gain", Value(1.0)}}},
       {"uniform", {{"a", Value(0.0)}, {"b", Value(1.0)}}},
@@ -49,7 +51,8 @@ struct Init {
     if (auto n = static_number(v)) return *n;
     // A number that follows from sizes that are still symbols: any will do for the check.
     if (!v.is_poison() && !(v.get<Dim>() && !v.get<Dim>()->is_constant())) {
-      ev.error(Code::ArgumentOutOfRange, span, "`" + name + "` of an initialiser is a static number, not " + describe(v));
+      ev.error(Code::ArgumentOutOfRange, span,
+               "`" + name + "` of an initialiser is a static number, not " + describe(v));
       failed = true;
     } else if (!ev.context.dry) {
       failed = true;
@@ -58,7 +61,9 @@ struct Init {
   }
   std::string text(const std::string& name) {
     if (const auto* s = value(name).get<std::string>()) return *s;
-    if (!value(name).is_poison()) ev.error(Code::ArgumentOutOfRange, span, "`" + name + "` of an initialiser is a string, not " + describe(value(name)));
+    if (!value(name).is_poison())
+      ev.error(Code::ArgumentOutOfRange, span,
+               "`" + name + "` of an initialiser is a string, not " + describe(value(name)));
     failed = true;
     return "";
   }
@@ -79,7 +84,8 @@ struct Init {
   std::optional<std::pair<double, double>> fan_numbers(const std::string& name) {
     auto f = fans(type.shape);
     if (!f) {
-      ev.error(Code::RankMismatch, span, name + " needs a parameter of at least rank 2, but this is " + type.str()).help("`uniform(-k, k)` or `normal(0, s)` work for every shape");
+      ev.error(Code::RankMismatch, span, name + " needs a parameter of at least rank 2, but this is " + type.str())
+          .help("`uniform(-k, k)` or `normal(0, s)` work for every shape");
       return std::nullopt;
     }
     auto number_of = [](const Dim& d) { return d.is_constant() ? static_cast<double>(d.value()) : 1.0; };
@@ -140,15 +146,18 @@ struct Init {
     auto add = [&](Node* p, double c) { return graph::binary(g, "add", p, like(ev, p, c), span); };
     const double limit = 1 - 1e-7;
     y = graph::binary(g, "min", graph::binary(g, "max", y, like(ev, y, -limit), span), like(ev, y, limit), span);
-    Node* w = graph::unary(g, "neg", graph::unary(g, "log", mul(graph::binary(g, "sub", like(ev, y, 1), y, span), add(y, 1)), span), span);
+    Node* w = graph::unary(
+        g, "neg", graph::unary(g, "log", mul(graph::binary(g, "sub", like(ev, y, 1), y, span), add(y, 1)), span), span);
     auto polynomial = [&](Node* t, std::initializer_list<double> c) {
       Node* p = nullptr;
       for (double k : c) p = p ? add(mul(p, t), k) : like(ev, t, k);
       return p;
     };
-    Node* middle = polynomial(add(w, -2.5), {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941});
+    Node* middle = polynomial(add(w, -2.5), {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06,
+                                             0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941});
     Node* root = graph::unary(g, "sqrt", graph::binary(g, "max", w, like(ev, w, 0), span), span);
-    Node* tail = polynomial(add(root, -3), {-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682});
+    Node* tail = polynomial(add(root, -3), {-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844,
+                                            0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682});
     return mul(graph::select(g, graph::binary(g, "lt", w, like(ev, w, 5), span), middle, tail, span), y);
   }
 
@@ -159,7 +168,9 @@ struct Init {
     }
     graph::Graph& g = ev.graph();
     const TensorType places{DType::i64, type.shape};
-    return graph::cast(g, graph::binary(g, "eq", graph::iota(g, places, 0, span), graph::iota(g, places, 1, span), span), type.dtype, span);
+    return graph::cast(g,
+                       graph::binary(g, "eq", graph::iota(g, places, 0, span), graph::iota(g, places, 1, span), span),
+                       type.dtype, span);
   }
 
   /// Ones where each output channel passes its own input channel in the middle of the window.
@@ -173,12 +184,15 @@ struct Init {
     Node* hit = graph::binary(g, "eq", graph::iota(g, places, 0, span), graph::iota(g, places, 1, span), span);
     for (size_t i = 2; i < type.rank(); ++i) {
       Node* at = graph::iota(g, places, static_cast<int64_t>(i), span);
-      hit = graph::binary(g, "and", hit, graph::binary(g, "eq", at, like(ev, at, static_cast<double>(type.shape[i].value() / 2)), span), span);
+      hit = graph::binary(
+          g, "and", hit, graph::binary(g, "eq", at, like(ev, at, static_cast<double>(type.shape[i].value() / 2)), span),
+          span);
     }
     return graph::cast(g, hit, type.dtype, span);
   }
 
-  /// The nearest orthogonal matrix to a normal one, which is uniformly distributed: Newton-Schulz, x <- 1.5 x - 0.5 (x x^T) x.
+  /// The nearest orthogonal matrix to a normal one, which is uniformly distributed: Newton-Schulz, x <- 1.5 x - 0.5 (x
+  /// x^T) x.
   Node* orthogonal() {
     const double gain = number("gain");
     if (failed) return nullptr;
@@ -202,7 +216,8 @@ struct Init {
     for (int i = 0; i < rounds; ++i) {
       Node* square = graph::contract(g, x, x, "ik", "jk", "ij", span);
       Node* cubic = graph::contract(g, square, x, "ij", "jk", "ik", span);
-      x = graph::binary(g, "sub", graph::binary(g, "mul", like(ev, x, 1.5), x, span), graph::binary(g, "mul", like(ev, x, 0.5), cubic, span), span);
+      x = graph::binary(g, "sub", graph::binary(g, "mul", like(ev, x, 1.5), x, span),
+                        graph::binary(g, "mul", like(ev, x, 0.5), cubic, span), span);
     }
     if (turned) x = graph::permute(g, x, {1, 0}, span);
     x = graph::reshape(g, graph::cast(g, x, type.dtype, span), type.shape, span);
@@ -213,7 +228,9 @@ struct Init {
     const double sparsity = number("sparsity"), std = number("std");
     if (failed) return nullptr;
     if (type.rank() != 2 || sparsity < 0 || sparsity > 1) {
-      ev.error(type.rank() != 2 ? Code::RankMismatch : Code::ArgumentOutOfRange, span, type.rank() != 2 ? "sparse is for rank 2, but this is " + type.str() : "sparse: `sparsity` lies between 0 and 1");
+      ev.error(type.rank() != 2 ? Code::RankMismatch : Code::ArgumentOutOfRange, span,
+               type.rank() != 2 ? "sparse is for rank 2, but this is " + type.str()
+                                : "sparse: `sparsity` lies between 0 and 1");
       return nullptr;
     }
     if (!type.shape[0].is_constant()) return placeholder(ev, type, span);
@@ -223,7 +240,8 @@ struct Init {
     Node* order = graph::argsort(g, draw("uniform", {DType::f32, type.shape}), 0, false, span);
     Node* rank = graph::argsort(g, order, 0, false, span);
     Node* values = normal(0, std);
-    return graph::select(g, graph::binary(g, "lt", rank, like(ev, rank, zeros), span), like(ev, values, 0), values, span);
+    return graph::select(g, graph::binary(g, "lt", rank, like(ev, rank, zeros), span), like(ev, values, 0), values,
+                         span);
   }
 
   Node* make(const std::string& name) {
@@ -293,7 +311,8 @@ std::optional<double> gain_of(const std::string& n, std::optional<double> param)
   return std::nullopt;
 }
 
-std::optional<TensorValue> make_initial(Evaluator& ev, const std::string& name, const TensorType& type, const std::vector<ArgValue>& args, Span span) {
+std::optional<TensorValue> make_initial(Evaluator& ev, const std::string& name, const TensorType& type,
+                                        const std::vector<ArgValue>& args, Span span) {
   const auto& all = signatures();
   auto s = std::find_if(all.begin(), all.end(), [&](const Signature& x) { return x.name == name; });
   if (s == all.end()) {
@@ -307,7 +326,11 @@ std::optional<TensorValue> make_initial(Evaluator& ev, const std::string& name, 
   for (const ArgValue& a : args) {
     if (a.name.empty()) {
       if (position >= init.values.size()) {
-        ev.error(Code::ArgumentOutOfRange, a.span, "`" + name + "` takes " + (s->params.empty() ? "no arguments" : std::to_string(s->params.size()) + (s->params.size() == 1 ? " argument" : " arguments")))
+        ev.error(Code::ArgumentOutOfRange, a.span,
+                 "`" + name + "` takes " +
+                     (s->params.empty()
+                          ? "no arguments"
+                          : std::to_string(s->params.size()) + (s->params.size() == 1 ? " argument" : " arguments")))
             .note("an initialiser takes its shape from the declared parameter");
         return std::nullopt;
       }
@@ -316,7 +339,8 @@ std::optional<TensorValue> make_initial(Evaluator& ev, const std::string& name, 
     }
     auto it = std::find_if(init.values.begin(), init.values.end(), [&](auto& v) { return v.first == a.name; });
     if (it == init.values.end()) {
-      DiagnosticBuilder b = ev.error(Code::ArgumentOutOfRange, a.name_span.valid() ? a.name_span : a.span, "`" + name + "` has no argument `" + a.name + "`");
+      DiagnosticBuilder b = ev.error(Code::ArgumentOutOfRange, a.name_span.valid() ? a.name_span : a.span,
+                                     "`" + name + "` has no argument `" + a.name + "`");
       std::string list;
       for (auto& [n, v] : s->params) list += (list.empty() ? "`" : ", `") + n + "`";
       if (!list.empty()) b.help("it has " + list);

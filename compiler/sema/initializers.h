@@ -8,8 +8,8 @@
 
 namespace nnlc::sema {
 
-/// kaiming_uniform kaiming_normal xavier_uniform xavier_normal uniform normal trunc_normal zeros ones constant eye orthogonal
-/// sparse dirac.
+/// kaiming_uniform kaiming_normal xavier_uniform xavier_normal uniform normal trunc_normal zeros ones constant eye
+/// orthogonal sparse dirac.
 bool is_initializer(const std::string& name);
 const std::vector<std::string>& initializer_names();
 /// The initial value of a parameter of `type` in the pending graph; nullopt: reported.

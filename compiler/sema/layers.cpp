@@ -1,7 +1,8 @@
 // Layers: instances, their members and parameters, initial values, calls of forward.
 //
-// An instance is built when it is first asked for anything, so that it knows by then whether it became a member of another
-// layer (which decides the paths of its parameters). What depends on a hyper-parameter `_` waits until the first call.
+// An instance is built when it is first asked for anything, so that it knows by then whether it became a member of
+// another layer (which decides the paths of its parameters). What depends on a hyper-parameter `_` waits until the
+// first call.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,8 +15,8 @@
 
 namespace nnlc::sema {
 
-using graph::Dim;
 using ast::LayerItem;
+using graph::Dim;
 using Layer = std::shared_ptr<LayerInstance>;
 
 namespace {
@@ -40,7 +41,8 @@ void set_place(LayerInstance& layer, const std::string& root, const std::string&
 
 void become_root(Evaluator& ev, LayerInstance& layer) {
   if (!layer.root.empty()) return;
-  if (layer.init_step < 0) layer.init_step = ev.reserve_step(fmt::format("initial values of {}", layer.class_name), layer.span);
+  if (layer.init_step < 0)
+    layer.init_step = ev.reserve_step(fmt::format("initial values of {}", layer.class_name), layer.span);
   set_place(layer, fmt::format("{}#{}", layer.class_name, ev.impl->next_root++), "", layer.init_step);
 }
 
@@ -54,11 +56,16 @@ bool mentions_inferred(const ast::Expr* e, const std::shared_ptr<Scope>& scope, 
       Scope::Entry* entry = scope->find(ast::as<ast::NameExpr>(*e).name);
       return bare && entry && entry->value.get<Inferred>();
     }
-    case K::unary: return at(ast::as<ast::UnaryExpr>(*e).operand.get());
-    case K::binary: return at(ast::as<ast::BinaryExpr>(*e).lhs.get()) || at(ast::as<ast::BinaryExpr>(*e).rhs.get());
-    case K::range: return at(ast::as<ast::RangeExpr>(*e).lo.get()) || at(ast::as<ast::RangeExpr>(*e).hi.get());
-    case K::member: return at(ast::as<ast::MemberExpr>(*e).object.get());
-    case K::index: return at(ast::as<ast::IndexExpr>(*e).object.get());
+    case K::unary:
+      return at(ast::as<ast::UnaryExpr>(*e).operand.get());
+    case K::binary:
+      return at(ast::as<ast::BinaryExpr>(*e).lhs.get()) || at(ast::as<ast::BinaryExpr>(*e).rhs.get());
+    case K::range:
+      return at(ast::as<ast::RangeExpr>(*e).lo.get()) || at(ast::as<ast::RangeExpr>(*e).hi.get());
+    case K::member:
+      return at(ast::as<ast::MemberExpr>(*e).object.get());
+    case K::index:
+      return at(ast::as<ast::IndexExpr>(*e).object.get());
     case K::call: {
       auto& c = ast::as<ast::CallExpr>(*e);
       for (auto& a : c.args)
@@ -73,11 +80,13 @@ bool mentions_inferred(const ast::Expr* e, const std::shared_ptr<Scope>& scope, 
       for (auto& i : ast::as<ast::TupleExpr>(*e).items)
         if (mentions_inferred(i.get(), scope, bare)) return true;
       return false;
-    case K::if_: return at(ast::as<ast::IfExpr>(*e).condition.get());
+    case K::if_:
+      return at(ast::as<ast::IfExpr>(*e).condition.get());
     case K::comprehension:
       return at(ast::as<ast::ComprehensionExpr>(*e).iterable.get()) ||
              mentions_inferred(ast::as<ast::ComprehensionExpr>(*e).value.get(), scope, bare);
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -91,7 +100,11 @@ bool type_mentions_inferred(const ast::TypeExpr& t, const std::shared_ptr<Scope>
 class Building {
  public:
   Building(Evaluator& ev, const LayerInstance& layer)
-      : ev_(ev), context_(ev.context), flow_(ev.impl->flow), loops_(std::move(ev.impl->loops)), returns_(std::move(ev.impl->returns)),
+      : ev_(ev),
+        context_(ev.context),
+        flow_(ev.impl->flow),
+        loops_(std::move(ev.impl->loops)),
+        returns_(std::move(ev.impl->returns)),
         leaves_(std::move(ev.leaves)) {
     ev.impl->loops.clear();
     ev.impl->returns.clear();
@@ -135,13 +148,16 @@ std::optional<graph::TensorType> param_type(Evaluator& ev, const LayerItem& item
   if (t.name) {
     auto dtype = graph::dtype_from_name(t.name->text);
     if (!dtype) {
-      ev.error(Code::LayerDeclaration, t.name->span, fmt::format("`{}` must be a tensor, but `{}` is no element type", item.name.text, t.name->text));
+      ev.error(Code::LayerDeclaration, t.name->span,
+               fmt::format("`{}` must be a tensor, but `{}` is no element type", item.name.text, t.name->text));
       return std::nullopt;
     }
     type.dtype = *dtype;
   }
   if (item.kind == LayerItem::Kind::param && !graph::is_float(type.dtype)) {
-    ev.error(Code::LayerDeclaration, t.span, fmt::format("the param `{}` must have a float type to be learned", item.name.text)).help("`state` holds other types");
+    ev.error(Code::LayerDeclaration, t.span,
+             fmt::format("the param `{}` must have a float type to be learned", item.name.text))
+        .help("`state` holds other types");
     return std::nullopt;
   }
   for (auto& d : t.dims) {
@@ -153,7 +169,8 @@ std::optional<graph::TensorType> param_type(Evaluator& ev, const LayerItem& item
     if (v.is_poison()) return std::nullopt;
     auto* size = v.get<Dim>();
     if (!size) {
-      ev.error(v.get<RuntimeValue>() ? Code::NotStatic : Code::ArgumentType, d.span, fmt::format("a size is a static int, but this is {}", describe(v)));
+      ev.error(v.get<RuntimeValue>() ? Code::NotStatic : Code::ArgumentType, d.span,
+               fmt::format("a size is a static int, but this is {}", describe(v)));
       return std::nullopt;
     }
     if (size->is_constant() && size->value() < 0) {
@@ -177,7 +194,8 @@ void initialise(Evaluator& ev, LayerInstance& layer, const LayerItem& item, Para
     bool positional = call && std::any_of(call->args.begin(), call->args.end(), [](auto& a) { return !a.name; });
     bool tensor_call = name && positional && (name->name == "zeros" || name->name == "ones" || name->name == "eye");
     if (!e) {
-      ev.error(Code::LayerDeclaration, item.span, fmt::format("`{}` needs an initial value", item.name.text)).help("for example `= zeros`, `= 0.0` or `= kaiming_uniform(a = sqrt(5))`");
+      ev.error(Code::LayerDeclaration, item.span, fmt::format("`{}` needs an initial value", item.name.text))
+          .help("for example `= zeros`, `= 0.0` or `= kaiming_uniform(a = sqrt(5))`");
       return;
     }
     if (name && is_initializer(name->name) && !tensor_call && !layer.scope->find(name->name)) {
@@ -194,7 +212,9 @@ void initialise(Evaluator& ev, LayerInstance& layer, const LayerItem& item, Para
     }
     if (!value) return;
     if (value->type != cell.type) {
-      ev.error(Code::ShapeMismatch, span, fmt::format("`{}` is declared as {}, but its initial value is {}", item.name.text, cell.type.str(), value->type.str()))
+      ev.error(Code::ShapeMismatch, span,
+               fmt::format("`{}` is declared as {}, but its initial value is {}", item.name.text, cell.type.str(),
+                           value->type.str()))
           .label(item.type ? item.type->span : item.span, "declared here");
       return;
     }
@@ -202,14 +222,15 @@ void initialise(Evaluator& ev, LayerInstance& layer, const LayerItem& item, Para
   });
 }
 
-void complete_param(Evaluator& ev, LayerInstance& layer, const LayerItem& item, const std::shared_ptr<ParamCell>& cell) {
+void complete_param(Evaluator& ev, LayerInstance& layer, const LayerItem& item,
+                    const std::shared_ptr<ParamCell>& cell) {
   auto type = param_type(ev, item, layer.scope);
   if (!type) {
     layer.build_failed = true;
     return;
   }
   cell->type = *type;
-  if (!graph::is_constant(type->shape)) return;   // a check with symbolic sizes
+  if (!graph::is_constant(type->shape)) return;  // a check with symbolic sizes
   host::Type t = host_type(host::Type::Kind::tensor);
   t.tensor = *type;
   cell->reg = ev.new_reg(t);
@@ -235,7 +256,8 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
   auto taken = [&](const ast::Name& name) {
     Scope::Entry* e = scope->find_here(name.text);
     if (!e) return false;
-    ev.error(Code::DuplicateName, name.span, fmt::format("`{}` is declared twice in this layer", name.text)).label(e->span, "first here");
+    ev.error(Code::DuplicateName, name.span, fmt::format("`{}` is declared twice in this layer", name.text))
+        .label(e->span, "first here");
     return true;
   };
   switch (item.kind) {
@@ -287,9 +309,12 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
       bool list = v.ptr<SequenceValue>() != nullptr;
       bool good = v.ptr<LayerInstance>() != nullptr;
       if (auto s = v.ptr<SequenceValue>())
-        good = std::all_of(s->items.begin(), s->items.end(), [](const Value& x) { return x.ptr<LayerInstance>() || x.ptr<SequenceValue>(); });
+        good = std::all_of(s->items.begin(), s->items.end(),
+                           [](const Value& x) { return x.ptr<LayerInstance>() || x.ptr<SequenceValue>(); });
       if (!good) {
-        auto d = ev.error(Code::LayerDeclaration, item.value->span, fmt::format("a member is a layer or a list of layers, but this is {}", list ? "a list of other things" : describe(v)));
+        auto d = ev.error(Code::LayerDeclaration, item.value->span,
+                          fmt::format("a member is a layer or a list of layers, but this is {}",
+                                      list ? "a list of other things" : describe(v)));
         d.help(fmt::format("a value is named with `let {} = …`, what is learned with `param`", item.name.text));
         layer->build_failed = true;
         return;
@@ -325,7 +350,8 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
       if (c.is_poison()) return;
       auto* b = c.get<bool>();
       if (!b) {
-        ev.error(c.get<RuntimeValue>() || c.get<TensorValue>() ? Code::NotStatic : Code::ConditionType, item.value->span,
+        ev.error(c.get<RuntimeValue>() || c.get<TensorValue>() ? Code::NotStatic : Code::ConditionType,
+                 item.value->span,
                  fmt::format("the structure of a layer is decided by a static bool, but this is {}", describe(c)));
         return;
       }
@@ -339,13 +365,15 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
     case K::fn:
       if (known) return;
       if (taken(item.fn->name)) return;
-      scope->define(item.fn->name.text, Value(FunctionValue{item.fn.get(), scope, layer}, item.fn->name.span), item.fn->name.span);
+      scope->define(item.fn->name.text, Value(FunctionValue{item.fn.get(), scope, layer}, item.fn->name.span),
+                    item.fn->name.span);
       return;
   }
 }
 
 bool has_inferred(const LayerInstance& layer) {
-  return std::any_of(layer.hyper.begin(), layer.hyper.end(), [](auto& h) { return h.second.template get<Inferred>() != nullptr; });
+  return std::any_of(layer.hyper.begin(), layer.hyper.end(),
+                     [](auto& h) { return h.second.template get<Inferred>() != nullptr; });
 }
 
 void set_hyper(LayerInstance& layer, const std::string& name, const Value& v) {
@@ -389,7 +417,8 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
     }
     if (!p || !p->type) continue;
     Value v = a.value;
-    ok &= ev.match_type(*p->type, v, dims, layer->scope, a.span.valid() ? a.span : span, fmt::format("`{}`|{}", layer->path.empty() ? layer->class_name : layer->path, p->name.text));
+    ok &= ev.match_type(*p->type, v, dims, layer->scope, a.span.valid() ? a.span : span,
+                        fmt::format("`{}`|{}", layer->path.empty() ? layer->class_name : layer->path, p->name.text));
   }
   ev.frames.pop_back();
   ev.impl->inferable = outer;
@@ -398,14 +427,17 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
     auto found = dims.find(n);
     if (found == dims.end()) continue;
     if (!found->second.is_constant()) {
-      ev.error(Code::CannotInfer, layer->span, fmt::format("`{}` of {} would be {}, which isn't one number", n, layer->class_name, found->second.str())).label(span, "the first use");
+      ev.error(Code::CannotInfer, layer->span,
+               fmt::format("`{}` of {} would be {}, which isn't one number", n, layer->class_name, found->second.str()))
+          .label(span, "the first use");
       return false;
     }
     set_hyper(*layer, n, Value(found->second, span));
   }
   // Defaults that follow from what is known now.
   for (auto& p : layer->klass->decl->params)
-    if (p.default_value && std::find(layer->defaulted.begin(), layer->defaulted.end(), p.name.text) != layer->defaulted.end()) {
+    if (p.default_value &&
+        std::find(layer->defaulted.begin(), layer->defaulted.end(), p.name.text) != layer->defaulted.end()) {
       Scope::Entry* e = layer->scope->parent()->find_here(p.name.text);
       if (e && e->value.get<Inferred>() && !mentions_inferred(p.default_value.get(), layer->scope->parent(), true))
         set_hyper(*layer, p.name.text, ev.eval(*p.default_value, layer->scope->parent()));
@@ -423,7 +455,7 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
     if (item->kind == LayerItem::Kind::let) {
       std::function<void(const ast::Pattern&)> drop = [&](const ast::Pattern& p) {
         if (p.kind == ast::Pattern::Kind::name)
-          if (Scope::Entry* e = layer->scope->find_here(p.name.text)) e->declared_later = true;   // may be defined again
+          if (Scope::Entry* e = layer->scope->find_here(p.name.text)) e->declared_later = true;  // may be defined again
         for (auto& i : p.items) drop(i);
       };
       drop(item->pattern);
@@ -436,7 +468,8 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
 }
 
 /// A value of the written type with symbolic sizes; nullopt: the type leaves something open.
-std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::DimBindings& dims, const std::shared_ptr<Scope>& scope, const Span& span) {
+std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::DimBindings& dims,
+                              const std::shared_ptr<Scope>& scope, const Span& span) {
   using K = ast::TypeExpr::Kind;
   if (t.kind == K::record || t.kind == K::tuple) {
     std::vector<Value> items;
@@ -462,7 +495,8 @@ std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::
     auto inner = std::make_shared<Scope>(scope);
     std::function<void(const ast::Expr&)> names = [&](const ast::Expr& q) {
       if (auto* n = ast::dyn<ast::NameExpr>(&q)) {
-        if (dims.count(n->name)) inner->define(n->name, Value(dims[n->name], span), span);
+        if (dims.count(n->name))
+          inner->define(n->name, Value(dims[n->name], span), span);
         else if (!scope->find(n->name)) {
           dims[n->name] = Dim::symbol(n->name);
           inner->define(n->name, Value(dims[n->name], span), span);
@@ -501,7 +535,8 @@ std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::
   return Value(in, t.span);
 }
 
-/// forward with the signature's sizes left open, so that it is right for every N; also the first use of members with `_`.
+/// forward with the signature's sizes left open, so that it is right for every N; also the first use of members with
+/// `_`.
 void check_forward(Evaluator& ev, const Layer& layer) {
   if (layer->checked || !layer->klass) return;
   layer->checked = true;
@@ -528,7 +563,8 @@ void check_forward(Evaluator& ev, const Layer& layer) {
   }
   ev.context.training = false;
   ev.context.random_path = random_path(layer->root, layer->path);
-  call_function(ev, FunctionValue{forward, layer->scope, layer, nullptr}, std::move(args), layer->span, forward->head_span);
+  call_function(ev, FunctionValue{forward, layer->scope, layer, nullptr}, std::move(args), layer->span,
+                forward->head_span);
   layer->check_failed = ev.diags.error_count() != errors;
 }
 
@@ -538,7 +574,8 @@ TensorValue read_param(Evaluator& ev, const std::shared_ptr<ParamCell>& p, Span 
   TensorValue t;
   if (p->reg == host::kNoReg) {
     if (!ev.context.dry && !ev.diags.has_errors())
-      ev.error(Code::CannotInfer, span, fmt::format("the sizes of `{}` aren't known yet", p->path)).help("call the layer first, or write its sizes instead of `_`");
+      ev.error(Code::CannotInfer, span, fmt::format("the sizes of `{}` aren't known yet", p->path))
+          .help("call the layer first, or write its sizes instead of `_`");
     t = ev.tensor(ev.graph().add_input(p->type, "", span), span);
   } else {
     t = ev.read_persistent(p->reg, p->type, span);
@@ -556,9 +593,11 @@ void adopt(Evaluator& ev, LayerInstance& parent, const std::string& name, const 
         // It lives under a root of its own already; files of the parent hold it all the same.
         for (auto& p : ev.params_of(member, true)) {
           std::string below = p->path;
-          if (!child->path.empty() && below.rfind(child->path + ".", 0) == 0) below = below.substr(child->path.size() + 1);
+          if (!child->path.empty() && below.rfind(child->path + ".", 0) == 0)
+            below = below.substr(child->path.size() + 1);
           if (p->persistent >= 0)
-            ev.program->persistents.push_back({join_path(join_path(parent.path, name), below), parent.root, p->reg, p->type, p->learned, {}});
+            ev.program->persistents.push_back(
+                {join_path(join_path(parent.path, name), below), parent.root, p->reg, p->type, p->learned, {}});
         }
       }
     }
@@ -584,11 +623,13 @@ bool build_layer(Evaluator& ev, const Layer& layer) {
   Building building(ev, *layer);
   bool dry = ev.context.dry;
   ev.context.dry = false;
-  layer->scope = std::make_shared<Scope>(layer->scope);   // members above hyper-parameters
+  layer->scope = std::make_shared<Scope>(layer->scope);  // members above hyper-parameters
   // Methods and forward are visible to everything in the layer.
   process_all(ev, layer, layer->klass->decl->items);
   if (layer->members.empty() && layer->params.empty() && !forward_of(*layer) && layer->klass->decl->items.empty()) {
-    ev.error(Code::LayerDeclaration, layer->klass->decl->name.span, fmt::format("the layer {} is empty", layer->class_name)).help("give it a `forward`");
+    ev.error(Code::LayerDeclaration, layer->klass->decl->name.span,
+             fmt::format("the layer {} is empty", layer->class_name))
+        .help("give it a `forward`");
     layer->build_failed = true;
   }
   ev.context.dry = dry;
@@ -607,12 +648,14 @@ Value Evaluator::instantiate(const std::shared_ptr<LayerClass>& klass, std::vect
   if (std::find(impl->calls.begin(), impl->calls.end(), static_cast<const void*>(&decl)) != impl->calls.end()) {
     std::string cycle;
     for (auto& f : frames) cycle += f.name + " -> ";
-    error(Code::RecursiveCall, span, fmt::format("the layer {} contains itself", name)).note("the cycle: " + cycle + name);
+    error(Code::RecursiveCall, span, fmt::format("the layer {} contains itself", name))
+        .note("the cycle: " + cycle + name);
     return Poison{};
   }
   if (decl.alias) {
     if (!args.empty()) {
-      error(Code::TooManyArguments, args[0].span, fmt::format("{} takes no arguments", name)).label(decl.name.span, "declared here");
+      error(Code::TooManyArguments, args[0].span, fmt::format("{} takes no arguments", name))
+          .label(decl.name.span, "declared here");
       return Poison{};
     }
     ++impl->member_depth;
@@ -624,7 +667,9 @@ Value Evaluator::instantiate(const std::shared_ptr<LayerClass>& klass, std::vect
     --impl->member_depth;
     auto layer = v.ptr<LayerInstance>();
     if (!layer) {
-      if (!v.is_poison()) error(Code::LayerDeclaration, decl.alias->span, fmt::format("{} must be a layer, but this is {}", name, describe(v)));
+      if (!v.is_poison())
+        error(Code::LayerDeclaration, decl.alias->span,
+              fmt::format("{} must be a layer, but this is {}", name, describe(v)));
       return Poison{};
     }
     layer->class_name = name;
@@ -660,13 +705,16 @@ Value Evaluator::instantiate(const std::shared_ptr<LayerClass>& klass, std::vect
     } else if (p.default_value) {
       layer->defaulted.push_back(p.name.text);
       at = p.default_value->span;
-      v = mentions_inferred(p.default_value.get(), layer->scope, true) ? Value(Inferred{}, at) : eval(*p.default_value, layer->scope);
+      v = mentions_inferred(p.default_value.get(), layer->scope, true) ? Value(Inferred{}, at)
+                                                                       : eval(*p.default_value, layer->scope);
     } else {
-      error(Code::MissingArgument, span, fmt::format("{} needs `{}`", name, p.name.text)).label(p.span, "declared here");
+      error(Code::MissingArgument, span, fmt::format("{} needs `{}`", name, p.name.text))
+          .label(p.span, "declared here");
       ok = false;
       v = Poison{};
     }
-    if (p.type && !v.is_poison() && !v.get<Inferred>()) ok &= match_type(*p.type, v, dims, layer->scope, at, fmt::format("`{}`|{}", name, p.name.text));
+    if (p.type && !v.is_poison() && !v.get<Inferred>())
+      ok &= match_type(*p.type, v, dims, layer->scope, at, fmt::format("`{}`|{}", name, p.name.text));
     if (v.is_poison()) ok = false;
     layer->hyper.emplace_back(p.name.text, v);
     layer->scope->define(p.name.text, v, p.name.span);
@@ -683,7 +731,8 @@ Value make_sequential(Evaluator& ev, std::vector<ArgValue> args, Span span) {
   layer->class_name = "Sequential";
   layer->span = span;
   if (ev.context.tensor_code && ev.impl->member_depth == 0) {
-    ev.error(Code::LayerInTensorCode, span, "Sequential is made inside of tensor code").help("make it a member of the layer, or before the block");
+    ev.error(Code::LayerInTensorCode, span, "Sequential is made inside of tensor code")
+        .help("make it a member of the layer, or before the block");
     return Poison{};
   }
   size_t position = 0;
@@ -695,11 +744,14 @@ Value make_sequential(Evaluator& ev, std::vector<ArgValue> args, Span span) {
     }
     Value member = v;
     if (auto* f = v.get<FunctionValue>()) {
-      ev.error(Code::LayerDeclaration, at, fmt::format("Sequential holds layers, but `{}` is a function", f->decl->name.text)).help("use the layer of the same meaning, such as `ReLU()` for `relu`");
+      ev.error(Code::LayerDeclaration, at,
+               fmt::format("Sequential holds layers, but `{}` is a function", f->decl->name.text))
+          .help("use the layer of the same meaning, such as `ReLU()` for `relu`");
       return false;
     }
     if (auto c = v.ptr<LayerClass>()) {
-      ev.error(Code::LayerDeclaration, at, fmt::format("Sequential holds layers, but {} is not made yet", describe(v))).help(fmt::format("write `{}()`", c->decl->name.text));
+      ev.error(Code::LayerDeclaration, at, fmt::format("Sequential holds layers, but {} is not made yet", describe(v)))
+          .help(fmt::format("write `{}()`", c->decl->name.text));
       return false;
     }
     if (!v.ptr<LayerInstance>()) {
@@ -787,7 +839,8 @@ std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, boo
   graph::Graph g = std::move(ev.graph());
   ev.graph() = graph::Graph();
   g.drop_dead();
-  // Sizes are called N, N2, … in the order of the inputs, so that the graph doesn't depend on what a signature calls them.
+  // Sizes are called N, N2, … in the order of the inputs, so that the graph doesn't depend on what a signature calls
+  // them.
   std::map<std::string, Dim> canonical;
   for (auto* input : g.inputs)
     for (auto& d : input->type.shape)
@@ -819,7 +872,8 @@ Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span
     if (mode != args.end()) {
       auto* b = mode->value.get<bool>();
       if (!b) {
-        error(Code::NotStatic, mode->span, fmt::format("the mode of a call is a static bool, but this is {}", describe(mode->value)));
+        error(Code::NotStatic, mode->span,
+              fmt::format("the mode of a call is a static bool, but this is {}", describe(mode->value)));
         return Poison{};
       }
       context.training = *b;
@@ -829,7 +883,8 @@ Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span
   if (!layer->klass) {
     Value x;
     if (args.size() != 1) {
-      error(args.empty() ? Code::MissingArgument : Code::TooManyArguments, span, fmt::format("{} takes one value, but is given {}", layer->class_name, args.size()));
+      error(args.empty() ? Code::MissingArgument : Code::TooManyArguments, span,
+            fmt::format("{} takes one value, but is given {}", layer->class_name, args.size()));
       context = saved;
       return Poison{};
     }
@@ -853,7 +908,8 @@ Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span
     return x;
   }
   if (!forward) {
-    error(Code::NotCallable, span, fmt::format("{} has no `forward`", layer->class_name)).label(layer->klass->decl->name.span, "declared here");
+    error(Code::NotCallable, span, fmt::format("{} has no `forward`", layer->class_name))
+        .label(layer->klass->decl->name.span, "declared here");
     context = saved;
     return Poison{};
   }
@@ -894,7 +950,9 @@ std::vector<std::shared_ptr<ParamCell>> Evaluator::params_of(const Value& v, boo
     if (auto layer = x.ptr<LayerInstance>()) {
       if (!build_layer(*this, layer)) return;
       check_forward(*this, layer);
-      bool open = std::any_of(layer->deferred.begin(), layer->deferred.end(), [](auto* i) { return i->kind == LayerItem::Kind::member || i->kind == LayerItem::Kind::if_; });
+      bool open = std::any_of(layer->deferred.begin(), layer->deferred.end(), [](auto* i) {
+        return i->kind == LayerItem::Kind::member || i->kind == LayerItem::Kind::if_;
+      });
       if (open) {
         if (impl->reported_unknown.insert(layer.get()).second)
           error(Code::CannotInfer, layer->span, fmt::format("what {} consists of isn't known yet", layer->class_name))
@@ -917,7 +975,8 @@ std::vector<std::shared_ptr<ParamCell>> Evaluator::params_of(const Value& v, boo
 
 bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span) {
   if (ev.impl->runtime_depth > 0) {
-    ev.unsupported(Code::FrozenInBranch, span, fmt::format("`{}` stands in a run-time loop or branch", frozen ? "freeze" : "unfreeze"))
+    ev.unsupported(Code::FrozenInBranch, span,
+                   fmt::format("`{}` stands in a run-time loop or branch", frozen ? "freeze" : "unfreeze"))
         .note("what is frozen decides what is compiled, so it can't change while the program runs")
         .help("split the loop in two, and call it between them");
     return false;
@@ -938,7 +997,8 @@ bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span) {
     t->param->frozen = frozen;
     return true;
   }
-  if (!v.is_poison()) ev.error(Code::ArgumentType, span, fmt::format("layers and parameters are frozen, but this is {}", describe(v)));
+  if (!v.is_poison())
+    ev.error(Code::ArgumentType, span, fmt::format("layers and parameters are frozen, but this is {}", describe(v)));
   return false;
 }
 
@@ -952,7 +1012,8 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
     if (args[static_cast<size_t>(i)].value.is_poison()) return Poison{};
     auto* t = args[static_cast<size_t>(i)].value.get<TensorValue>();
     if (!t || !t->param) {
-      ev.error(Code::ArgumentType, args[static_cast<size_t>(i)].span, fmt::format("tie joins parameters, but this is {}", describe(args[static_cast<size_t>(i)].value)));
+      ev.error(Code::ArgumentType, args[static_cast<size_t>(i)].span,
+               fmt::format("tie joins parameters, but this is {}", describe(args[static_cast<size_t>(i)].value)));
       return Poison{};
     }
     cells[i] = t->param;
@@ -960,7 +1021,9 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
   if (cells[0] == cells[1]) return NoneValue{};
   if (cells[0]->reg == host::kNoReg || cells[1]->reg == host::kNoReg) return Poison{};
   if (cells[0]->type != cells[1]->type) {
-    ev.error(Code::ShapeMismatch, span, fmt::format("`{}` and `{}` can't be tied: they are {} and {}", cells[0]->path, cells[1]->path, cells[0]->type.str(), cells[1]->type.str()))
+    ev.error(Code::ShapeMismatch, span,
+             fmt::format("`{}` and `{}` can't be tied: they are {} and {}", cells[0]->path, cells[1]->path,
+                         cells[0]->type.str(), cells[1]->type.str()))
         .label(cells[0]->span, fmt::format("is {}", cells[0]->type.str()))
         .label(cells[1]->span, fmt::format("is {}", cells[1]->type.str()));
     return Poison{};
@@ -1003,19 +1066,22 @@ void check_unused_layers(Evaluator& ev, const ast::Program& program) {
   for (auto& s : program.stmts) {
     auto* decl = ast::dyn<ast::LayerStmt>(s.get());
     if (!decl || decl->alias || im.instantiated.count(decl) || ev.diags.has_errors()) continue;
-    bool complete = std::all_of(decl->params.begin(), decl->params.end(), [](auto& p) { return p.default_value != nullptr; });
+    bool complete =
+        std::all_of(decl->params.begin(), decl->params.end(), [](auto& p) { return p.default_value != nullptr; });
     Scope::Entry* entry = ev.global_scope->find_here(decl->name.text);
     auto klass = entry ? entry->value.ptr<LayerClass>() : nullptr;
     if (!complete || !klass) continue;
     // Everything that this makes is taken back: the program doesn't have the layer.
-    size_t steps = ev.program->steps.size(), persistents = ev.program->persistents.size(), instances = im.instances.size();
+    size_t steps = ev.program->steps.size(), persistents = ev.program->persistents.size(),
+           instances = im.instances.size();
     {
       DryRun dry(ev);
       ev.context.tensor_code = false;
       Value v = ev.instantiate(klass, {}, decl->name.span);
       if (auto layer = v.ptr<LayerInstance>(); layer && build_layer(ev, layer)) check_forward(ev, layer);
     }
-    std::erase_if(im.steps, [&](auto& x) { return x.first < Evaluator::Impl::kScratch && x.first >= static_cast<int>(steps); });
+    std::erase_if(im.steps,
+                  [&](auto& x) { return x.first < Evaluator::Impl::kScratch && x.first >= static_cast<int>(steps); });
     while (ev.program->steps.size() > steps) ev.program->steps.pop_back();
     ev.program->persistents.resize(persistents);
     for (size_t i = instances; i < im.instances.size(); ++i) {

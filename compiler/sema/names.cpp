@@ -48,13 +48,26 @@ class Resolver {
     Names top;
     for (auto& s : p.stmts) {
       switch (s->kind) {
-        case Stmt::Kind::fn: define(top, ast::as<ast::FnStmt>(*s).name, Known::Kind::other); break;
-        case Stmt::Kind::layer: define(top, ast::as<ast::LayerStmt>(*s).name, Known::Kind::other); break;
-        case Stmt::Kind::optimizer: define(top, ast::as<ast::OptimizerStmt>(*s).name, Known::Kind::other); break;
-        case Stmt::Kind::config: define(top, ast::as<ast::ConfigStmt>(*s).name, Known::Kind::other); break;
-        case Stmt::Kind::var: define(top, ast::as<ast::VarStmt>(*s).name, Known::Kind::other); break;
-        case Stmt::Kind::let: pattern(ast::as<ast::LetStmt>(*s).pattern, top, imported_ ? Known::Kind::other : Known::Kind::let); break;
-        default: break;
+        case Stmt::Kind::fn:
+          define(top, ast::as<ast::FnStmt>(*s).name, Known::Kind::other);
+          break;
+        case Stmt::Kind::layer:
+          define(top, ast::as<ast::LayerStmt>(*s).name, Known::Kind::other);
+          break;
+        case Stmt::Kind::optimizer:
+          define(top, ast::as<ast::OptimizerStmt>(*s).name, Known::Kind::other);
+          break;
+        case Stmt::Kind::config:
+          define(top, ast::as<ast::ConfigStmt>(*s).name, Known::Kind::other);
+          break;
+        case Stmt::Kind::var:
+          define(top, ast::as<ast::VarStmt>(*s).name, Known::Kind::other);
+          break;
+        case Stmt::Kind::let:
+          pattern(ast::as<ast::LetStmt>(*s).pattern, top, imported_ ? Known::Kind::other : Known::Kind::let);
+          break;
+        default:
+          break;
       }
     }
     for (auto& s : p.stmts) stmt(*s, top, true);
@@ -69,7 +82,9 @@ class Resolver {
   bool imported_;
   std::vector<UnusedName> unused_;
 
-  static void define(Names& n, const ast::Name& name, Known::Kind kind) { n.here.push_back({name.text, {kind, name.span, false}}); }
+  static void define(Names& n, const ast::Name& name, Known::Kind kind) {
+    n.here.push_back({name.text, {kind, name.span, false}});
+  }
   /// The parts of a tuple come together: those that nothing uses are no sign of a mistake.
   static void pattern(const ast::Pattern& p, Names& n, Known::Kind kind) {
     if (p.kind == ast::Pattern::Kind::name) define(n, p.name, kind);
@@ -79,10 +94,10 @@ class Resolver {
   void unused(const Names& n) {
     for (auto& [name, k] : n.here) {
       if (k.used || name.empty() || name[0] == '_') continue;
-      if (k.kind == Known::Kind::let)
-        unused_.push_back({name, k.span});
+      if (k.kind == Known::Kind::let) unused_.push_back({name, k.span});
       if (k.kind == Known::Kind::hyper)
-        diags_.error(Code::UnusedHyperparameter, k.span, fmt::format("nothing reads the hyper-parameter `{}`", name)).help("use it, or leave it out");
+        diags_.error(Code::UnusedHyperparameter, k.span, fmt::format("nothing reads the hyper-parameter `{}`", name))
+            .help("use it, or leave it out");
     }
   }
 
@@ -102,8 +117,10 @@ class Resolver {
     for (Names* s = &n; s; s = s->parent)
       for (auto& [k, v] : s->here) candidates.push_back(k);
     auto d = diags_.error(Code::UnknownName, span, fmt::format("nothing is called `{}`", name));
-    if (auto hint = foreign_name_hint(name)) d.help(*hint);
-    else if (auto near = nearest(name, candidates)) d.help(fmt::format("did you mean `{}`?", *near)).fix(span, *near);
+    if (auto hint = foreign_name_hint(name))
+      d.help(*hint);
+    else if (auto near = nearest(name, candidates))
+      d.help(fmt::format("did you mean `{}`?", *near)).fix(span, *near);
   }
 
   void block(const ast::Block& b, Names& outer) {
@@ -217,7 +234,9 @@ class Resolver {
 
   void stmt(const Stmt& s, Names& n, bool top) {
     switch (s.kind) {
-      case Stmt::Kind::config: expr(ast::as<ast::ConfigStmt>(s).value.get(), n); break;
+      case Stmt::Kind::config:
+        expr(ast::as<ast::ConfigStmt>(s).value.get(), n);
+        break;
       case Stmt::Kind::let: {
         auto& l = ast::as<ast::LetStmt>(s);
         expr(l.value.get(), n);
@@ -236,10 +255,18 @@ class Resolver {
         if (!top) define(n, ast::as<ast::FnStmt>(s).name, Known::Kind::other);
         fn(ast::as<ast::FnStmt>(s), n);
         break;
-      case Stmt::Kind::layer: layer(ast::as<ast::LayerStmt>(s), n); break;
-      case Stmt::Kind::optimizer: optimizer(ast::as<ast::OptimizerStmt>(s), n); break;
-      case Stmt::Kind::test: block(ast::as<ast::TestStmt>(s).body, n); break;
-      case Stmt::Kind::seed: expr(ast::as<ast::SeedStmt>(s).value.get(), n); break;
+      case Stmt::Kind::layer:
+        layer(ast::as<ast::LayerStmt>(s), n);
+        break;
+      case Stmt::Kind::optimizer:
+        optimizer(ast::as<ast::OptimizerStmt>(s), n);
+        break;
+      case Stmt::Kind::test:
+        block(ast::as<ast::TestStmt>(s).body, n);
+        break;
+      case Stmt::Kind::seed:
+        expr(ast::as<ast::SeedStmt>(s).value.get(), n);
+        break;
       case Stmt::Kind::for_: {
         auto& f = ast::as<ast::ForStmt>(s);
         expr(f.iterable.get(), n);
@@ -253,15 +280,20 @@ class Resolver {
         expr(ast::as<ast::WhileStmt>(s).condition.get(), n);
         block(ast::as<ast::WhileStmt>(s).body, n);
         break;
-      case Stmt::Kind::return_: expr(ast::as<ast::ReturnStmt>(s).value.get(), n); break;
+      case Stmt::Kind::return_:
+        expr(ast::as<ast::ReturnStmt>(s).value.get(), n);
+        break;
       case Stmt::Kind::assign: {
         auto& a = ast::as<ast::AssignStmt>(s);
         expr(a.value.get(), n);
         expr(a.target.get(), n);
         break;
       }
-      case Stmt::Kind::expr: expr(ast::as<ast::ExprStmt>(s).value.get(), n); break;
-      default: break;
+      case Stmt::Kind::expr:
+        expr(ast::as<ast::ExprStmt>(s).value.get(), n);
+        break;
+      default:
+        break;
     }
   }
 
@@ -269,7 +301,9 @@ class Resolver {
     using K = ast::Expr::Kind;
     if (!e) return;
     switch (e->kind) {
-      case K::name: use(ast::as<ast::NameExpr>(*e).name, e->span, n, initialiser); break;
+      case K::name:
+        use(ast::as<ast::NameExpr>(*e).name, e->span, n, initialiser);
+        break;
       case K::string:
         for (auto& p : ast::as<ast::StringExpr>(*e).parts) expr(p.expr.get(), n);
         break;
@@ -291,7 +325,9 @@ class Resolver {
       case K::record:
         for (auto& i : ast::as<ast::RecordExpr>(*e).entries) expr(i.value.get(), n);
         break;
-      case K::unary: expr(ast::as<ast::UnaryExpr>(*e).operand.get(), n); break;
+      case K::unary:
+        expr(ast::as<ast::UnaryExpr>(*e).operand.get(), n);
+        break;
       case K::binary:
         expr(ast::as<ast::BinaryExpr>(*e).lhs.get(), n);
         expr(ast::as<ast::BinaryExpr>(*e).rhs.get(), n);
@@ -304,7 +340,9 @@ class Resolver {
         expr(ast::as<ast::PipeExpr>(*e).lhs.get(), n);
         expr(ast::as<ast::PipeExpr>(*e).rhs.get(), n);
         break;
-      case K::member: expr(ast::as<ast::MemberExpr>(*e).object.get(), n); break;
+      case K::member:
+        expr(ast::as<ast::MemberExpr>(*e).object.get(), n);
+        break;
       case K::call: {
         auto& c = ast::as<ast::CallExpr>(*e);
         expr(c.callee.get(), n, initialiser);
@@ -345,8 +383,11 @@ class Resolver {
         block(f.body, inner);
         break;
       }
-      case K::lambda: lambda(ast::as<ast::LambdaExpr>(*e), n); break;
-      default: break;
+      case K::lambda:
+        lambda(ast::as<ast::LambdaExpr>(*e), n);
+        break;
+      default:
+        break;
     }
   }
   void lambda(const ast::LambdaExpr& l, Names& n) {
@@ -359,7 +400,8 @@ class Resolver {
 
 }  // namespace
 
-std::vector<UnusedName> check_names(const ast::Program& program, Diagnostics& diags, const std::vector<std::string>& outer, bool imported) {
+std::vector<UnusedName> check_names(const ast::Program& program, Diagnostics& diags,
+                                    const std::vector<std::string>& outer, bool imported) {
   return Resolver(diags, outer, imported).run(program);
 }
 

@@ -1,4 +1,5 @@
-// Names of a whole file, also in code that no call reaches: unknown ones, unused ones, hyper-parameters that nothing reads.
+// Names of a whole file, also in code that no call reaches: unknown ones, unused ones, hyper-parameters that nothing
+// reads.
 #pragma once
 #include <string>
 #include <vector>
@@ -13,8 +14,9 @@ struct UnusedName {
   std::string name;
   Span span;
 };
-/// `outer`: what the file sees besides its own declarations. `imported`: its own top-level values may stay unused. The unused
-/// values are returned: worth a warning only where nothing is wrong.
-std::vector<UnusedName> check_names(const ast::Program& program, Diagnostics& diags, const std::vector<std::string>& outer, bool imported);
+/// `outer`: what the file sees besides its own declarations. `imported`: its own top-level values may stay unused. The
+/// unused values are returned: worth a warning only where nothing is wrong.
+std::vector<UnusedName> check_names(const ast::Program& program, Diagnostics& diags,
+                                    const std::vector<std::string>& outer, bool imported);
 
 }  // namespace nnlc::sema

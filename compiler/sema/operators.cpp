@@ -20,12 +20,18 @@ bool is_arithmetic(BinaryOp op) { return !is_comparison(op) && !is_logical(op) &
 template <class T>
 bool compare(BinaryOp op, const T& a, const T& b) {
   switch (op) {
-    case BinaryOp::eq: return a == b;
-    case BinaryOp::ne: return !(a == b);
-    case BinaryOp::lt: return a < b;
-    case BinaryOp::le: return a <= b;
-    case BinaryOp::gt: return a > b;
-    default: return a >= b;
+    case BinaryOp::eq:
+      return a == b;
+    case BinaryOp::ne:
+      return !(a == b);
+    case BinaryOp::lt:
+      return a < b;
+    case BinaryOp::le:
+      return a <= b;
+    case BinaryOp::gt:
+      return a > b;
+    default:
+      return a >= b;
   }
 }
 
@@ -48,16 +54,21 @@ struct HostBinary {
   std::string sign() const { return std::string("`") + ast::spelling(op) + "`"; }
 
   Value bad() {
-    DiagnosticBuilder d = ev.error(Code::BadOperands, span, sign() + " doesn't work on " + describe(a) + " and " + describe(b));
+    DiagnosticBuilder d =
+        ev.error(Code::BadOperands, span, sign() + " doesn't work on " + describe(a) + " and " + describe(b));
     d.label(a_span, "is " + describe(a)).label(b_span, "is " + describe(b));
-    if (a.is_none() || b.is_none()) d.note("None has no operators but `==` and `!=`");
-    else if (op == BinaryOp::add && (host_kind(a) == K::str) != (host_kind(b) == K::str)) d.help("\"{x}\" puts a value into a string");
-    else if (op == BinaryOp::matmul) d.help("`*` multiplies numbers");
+    if (a.is_none() || b.is_none())
+      d.note("None has no operators but `==` and `!=`");
+    else if (op == BinaryOp::add && (host_kind(a) == K::str) != (host_kind(b) == K::str))
+      d.help("\"{x}\" puts a value into a string");
+    else if (op == BinaryOp::matmul)
+      d.help("`*` multiplies numbers");
     return {};
   }
 
   Value overflow() {
-    ev.error(Code::IntOverflow, span, "the result doesn't fit into 64 bits").help("`float(a) " + std::string(ast::spelling(op)) + " b` computes with floats");
+    ev.error(Code::IntOverflow, span, "the result doesn't fit into 64 bits")
+        .help("`float(a) " + std::string(ast::spelling(op)) + " b` computes with floats");
     return {};
   }
   Value zero_divisor() {
@@ -68,9 +79,12 @@ struct HostBinary {
   Value int_constants(int64_t x, int64_t y) {
     int64_t r = 0;
     switch (op) {
-      case BinaryOp::add: return __builtin_add_overflow(x, y, &r) ? overflow() : Value(Dim(r), span);
-      case BinaryOp::sub: return __builtin_sub_overflow(x, y, &r) ? overflow() : Value(Dim(r), span);
-      case BinaryOp::mul: return __builtin_mul_overflow(x, y, &r) ? overflow() : Value(Dim(r), span);
+      case BinaryOp::add:
+        return __builtin_add_overflow(x, y, &r) ? overflow() : Value(Dim(r), span);
+      case BinaryOp::sub:
+        return __builtin_sub_overflow(x, y, &r) ? overflow() : Value(Dim(r), span);
+      case BinaryOp::mul:
+        return __builtin_mul_overflow(x, y, &r) ? overflow() : Value(Dim(r), span);
       case BinaryOp::div:
         if (y == 0) return zero_divisor();
         if (x == std::numeric_limits<int64_t>::min() && y == -1) return overflow();
@@ -90,7 +104,8 @@ struct HostBinary {
         return Value(Dim::mod(Dim(x), Dim(y)), span);
       case BinaryOp::pow: {
         if (y < 0) {
-          ev.error(Code::BadOperands, span, "an int to a negative power isn't an int").help("`float(" + source_text(ev, a_span, "a") + ") ** " + source_text(ev, b_span, "b") + "`");
+          ev.error(Code::BadOperands, span, "an int to a negative power isn't an int")
+              .help("`float(" + source_text(ev, a_span, "a") + ") ** " + source_text(ev, b_span, "b") + "`");
           return {};
         }
         int64_t base = x;
@@ -101,29 +116,36 @@ struct HostBinary {
         }
         return Value(Dim(r), span);
       }
-      default: return Value(compare(op, x, y), span);
+      default:
+        return Value(compare(op, x, y), span);
     }
   }
 
   /// Ints with symbols, which stand for sizes and are at least 1.
   Value symbolic(const Dim& x, const Dim& y) {
     switch (op) {
-      case BinaryOp::add: return Value(x + y, span);
-      case BinaryOp::sub: return Value(x - y, span);
-      case BinaryOp::mul: return Value(x * y, span);
+      case BinaryOp::add:
+        return Value(x + y, span);
+      case BinaryOp::sub:
+        return Value(x - y, span);
+      case BinaryOp::mul:
+        return Value(x * y, span);
       case BinaryOp::div:
         if (y == Dim(0)) return zero_divisor();
         // Where it can't be proved for every size, it is checked when the size becomes known.
         return Value(Dim::floor_div(x, y), span);
-      case BinaryOp::floordiv: return y == Dim(0) ? zero_divisor() : Value(Dim::floor_div(x, y), span);
-      case BinaryOp::mod: return y == Dim(0) ? zero_divisor() : Value(Dim::mod(x, y), span);
+      case BinaryOp::floordiv:
+        return y == Dim(0) ? zero_divisor() : Value(Dim::floor_div(x, y), span);
+      case BinaryOp::mod:
+        return y == Dim(0) ? zero_divisor() : Value(Dim::mod(x, y), span);
       case BinaryOp::pow: {
         if (!y.is_constant() || y.value() < 0 || y.value() > 16) return {};
         Dim r(1);
         for (int64_t i = 0; i < y.value(); ++i) r = r * x;
         return Value(r, span);
       }
-      default: break;
+      default:
+        break;
     }
     if (x == y) return Value(op == BinaryOp::eq || op == BinaryOp::le || op == BinaryOp::ge, span);
     if (is_equality(op) && Dim::never_equal(x, y)) return Value(op == BinaryOp::ne, span);
@@ -140,7 +162,8 @@ struct HostBinary {
       std::map<std::string, Dim> twos;
       for (const std::string& s : d.symbols()) twos[s] = Dim(1000003);
       const Dim far = d.substitute(twos);
-      if (far.is_constant() && (shifted.value() > 0) == (far.value() > 0)) return Value(compare(op, shifted.value(), int64_t{0}), span);
+      if (far.is_constant() && (shifted.value() > 0) == (far.value() > 0))
+        return Value(compare(op, shifted.value(), int64_t{0}), span);
     }
     // Undecided while sizes are symbols: agrees with everything until they are known.
     return {};
@@ -148,19 +171,26 @@ struct HostBinary {
 
   Value floats(double x, double y) {
     switch (op) {
-      case BinaryOp::add: return Value(x + y, span);
-      case BinaryOp::sub: return Value(x - y, span);
-      case BinaryOp::mul: return Value(x * y, span);
-      case BinaryOp::div: return y == 0 ? zero_divisor() : Value(x / y, span);
-      case BinaryOp::floordiv: return y == 0 ? zero_divisor() : Value(std::floor(x / y), span);
+      case BinaryOp::add:
+        return Value(x + y, span);
+      case BinaryOp::sub:
+        return Value(x - y, span);
+      case BinaryOp::mul:
+        return Value(x * y, span);
+      case BinaryOp::div:
+        return y == 0 ? zero_divisor() : Value(x / y, span);
+      case BinaryOp::floordiv:
+        return y == 0 ? zero_divisor() : Value(std::floor(x / y), span);
       case BinaryOp::mod: {
         if (y == 0) return zero_divisor();
         double r = std::fmod(x, y);
         if (r != 0 && (r < 0) != (y < 0)) r += y;
         return Value(r, span);
       }
-      case BinaryOp::pow: return Value(std::pow(x, y), span);
-      default: return Value(compare(op, x, y), span);
+      case BinaryOp::pow:
+        return Value(std::pow(x, y), span);
+      default:
+        return Value(compare(op, x, y), span);
     }
   }
 
@@ -178,7 +208,11 @@ struct HostBinary {
       return i.dst;
     };
     // A static int next to a float is folded rather than converted when run.
-    auto widened = [&](const Value& v) { return is_float && v.get<Dim>() && v.get<Dim>()->is_constant() ? Value(static_cast<double>(v.get<Dim>()->value()), v.span) : v; };
+    auto widened = [&](const Value& v) {
+      return is_float && v.get<Dim>() && v.get<Dim>()->is_constant()
+                 ? Value(static_cast<double>(v.get<Dim>()->value()), v.span)
+                 : v;
+    };
     const Value wa = widened(a), wb = widened(b);
     const host::Reg ra = as_register(wa, host_kind(wa), a_span), rb = as_register(wb, host_kind(wb), b_span);
     host::Type type;
@@ -214,7 +248,9 @@ struct HostBinary {
     if (ga && gb) {
       if (op != BinaryOp::add && op != BinaryOp::sub) return bad();
       if (ga->params != gb->params) {
-        ev.error(Code::OperandShapes, span, sign() + ": these are gradients of different parameters").label(a_span, "is " + describe(a)).label(b_span, "is " + describe(b));
+        ev.error(Code::OperandShapes, span, sign() + ": these are gradients of different parameters")
+            .label(a_span, "is " + describe(a))
+            .label(b_span, "is " + describe(b));
         return {};
       }
     } else if (ga ? op != BinaryOp::mul && op != BinaryOp::div : op != BinaryOp::mul) {
@@ -235,8 +271,9 @@ struct HostBinary {
   Value run() {
     if (a.get<TensorValue>() || b.get<TensorValue>()) return tensor_binary(ev, op, a, b, span, a_span, b_span);
     if (a.ptr<GradientValue>() || b.ptr<GradientValue>()) return gradients();
-    if (a.is_none() || b.is_none()) return is_equality(op) ? Value((a.is_none() && b.is_none()) == (op == BinaryOp::eq), span) : bad();
-    if (const SequenceValue *x = sequence(a), *y = sequence(b); x && y) return sequences(*x, *y);
+    if (a.is_none() || b.is_none())
+      return is_equality(op) ? Value((a.is_none() && b.is_none()) == (op == BinaryOp::eq), span) : bad();
+    if (const SequenceValue* x = sequence(a), *y = sequence(b); x && y) return sequences(*x, *y);
     const K ka = host_kind(a), kb = host_kind(b);
     const bool run_time_value = a.get<RuntimeValue>() || b.get<RuntimeValue>();
     if (ka == K::str && kb == K::str && (is_comparison(op) || op == BinaryOp::add)) {
@@ -256,7 +293,9 @@ struct HostBinary {
     }
     const bool numbers = (ka == K::integer || ka == K::floating) && (kb == K::integer || kb == K::floating);
     if (!numbers || !(is_arithmetic(op) || is_comparison(op))) return bad();
-    if (const auto zero = static_number(b); zero && *zero == 0 && (op == BinaryOp::div || op == BinaryOp::floordiv || op == BinaryOp::mod)) return zero_divisor();
+    if (const auto zero = static_number(b);
+        zero && *zero == 0 && (op == BinaryOp::div || op == BinaryOp::floordiv || op == BinaryOp::mod))
+      return zero_divisor();
     if (run_time_value) return run_time(ka, kb);
     if (ka == K::integer && kb == K::integer) {
       const Dim &x = *a.get<Dim>(), &y = *b.get<Dim>();
@@ -299,7 +338,8 @@ Value Evaluator::unary(ast::UnaryOp op, const Value& a, Span span) {
     if (const bool* b = a.get<bool>()) return Value(!*b, span);
     if (const auto* t = a.get<TensorValue>()) {
       if (t->type.dtype != DType::boolean) {
-        error(Code::BadOperands, span, "`not` needs a bool tensor, but this is " + type_text(*t)).help("`x == 0` is true where x is zero");
+        error(Code::BadOperands, span, "`not` needs a bool tensor, but this is " + type_text(*t))
+            .help("`x == 0` is true where x is zero");
         return {};
       }
       return Value(tensor(graph::unary(graph(), "not", node(*t), span), span), span);
@@ -316,7 +356,8 @@ Value Evaluator::unary(ast::UnaryOp op, const Value& a, Span span) {
       return Value(RuntimeValue{dst, r->type}, span);
     }
   }
-  DiagnosticBuilder d = error(Code::BadOperands, span, std::string("`") + ast::spelling(op) + "` doesn't work on " + describe(a));
+  DiagnosticBuilder d =
+      error(Code::BadOperands, span, std::string("`") + ast::spelling(op) + "` doesn't work on " + describe(a));
   if (op == ast::UnaryOp::not_ && is_host_number(a)) d.help("`x == 0` asks whether a number is zero");
   if (op == ast::UnaryOp::not_ && a.is_none()) d.help("`x == None` asks whether it is None");
   return {};

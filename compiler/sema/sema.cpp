@@ -70,7 +70,8 @@ void define_declaration(const Stmt& s, const std::shared_ptr<Scope>& scope) {
       scope->define(o.name.text, Value(c, o.name.span), o.name.span);
       break;
     }
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -146,7 +147,9 @@ void exec_config(Evaluator& ev, const ast::ConfigStmt& s, const std::shared_ptr<
   }
   Value v = ev.eval(*s.value, scope);
   Evaluator::DimBindings dims;
-  if (!v.is_poison() && !ev.match_type(s.type, v, dims, scope, s.value->span, fmt::format("the config `{}`", s.name.text))) v = Poison{};
+  if (!v.is_poison() &&
+      !ev.match_type(s.type, v, dims, scope, s.value->span, fmt::format("the config `{}`", s.name.text)))
+    v = Poison{};
   if (v.get<RuntimeValue>() || v.get<TensorValue>()) {
     ev.error(Code::NotStatic, s.value->span, "the default of a config must be known when compiling");
     v = Poison{};
@@ -154,9 +157,12 @@ void exec_config(Evaluator& ev, const ast::ConfigStmt& s, const std::shared_ptr<
   if (is_main)
     for (auto& [name, text] : ev.options.configs) {
       if (normal(name) != s.name.text) continue;
-      if (auto given = parse_option(type, text, s.name.span)) v = *given;
+      if (auto given = parse_option(type, text, s.name.span))
+        v = *given;
       else
-        ev.error(Code::ConfigValue, s.name.span, fmt::format("the option --{} takes {} {}, but is given \"{}\"", name, type == "int" ? "an" : "a", type, text));
+        ev.error(Code::ConfigValue, s.name.span,
+                 fmt::format("the option --{} takes {} {}, but is given \"{}\"", name, type == "int" ? "an" : "a", type,
+                             text));
     }
   if (v.span.valid() == false) v.span = s.name.span;
   scope->define(s.name.text, v, s.name.span);
@@ -198,7 +204,8 @@ class Files {
     auto declare_once = [&](const ast::Name& name) {
       Scope::Entry* old = f.own->find_here(name.text);
       if (!old) return true;
-      ev_.error(Code::DuplicateName, name.span, fmt::format("`{}` is declared twice in this file", name.text)).label(old->span, "first here");
+      ev_.error(Code::DuplicateName, name.span, fmt::format("`{}` is declared twice in this file", name.text))
+          .label(old->span, "first here");
       return false;
     };
     std::function<void(const ast::Pattern&)> later = [&](const ast::Pattern& p) {
@@ -219,7 +226,8 @@ class Files {
         case Stmt::Kind::optimizer:
           if (declare_once(ast::as<ast::OptimizerStmt>(*s).name)) define_declaration(*s, f.own);
           break;
-        default: break;
+        default:
+          break;
       }
     }
     for (auto& s : program.stmts) {
@@ -243,7 +251,8 @@ class Files {
     if (ec) key = path;
     auto& im = *ev_.impl;
     if (std::find(im.importing.begin(), im.importing.end(), key) != im.importing.end()) {
-      ev_.error(Code::ImportFailed, s.path_span, fmt::format("\"{}\" imports itself", s.path)).note("files can't import each other in a circle");
+      ev_.error(Code::ImportFailed, s.path_span, fmt::format("\"{}\" imports itself", s.path))
+          .note("files can't import each other in a circle");
       return;
     }
     std::shared_ptr<Scope> scope;
@@ -252,7 +261,8 @@ class Files {
     } else {
       std::ifstream in(path, std::ios::binary);
       if (!in || std::filesystem::is_directory(path, ec)) {
-        ev_.error(Code::ImportFailed, s.path_span, fmt::format("the file \"{}\" can't be read", path)).help("the path is relative to the importing file");
+        ev_.error(Code::ImportFailed, s.path_span, fmt::format("the file \"{}\" can't be read", path))
+            .help("the path is relative to the importing file");
         return;
       }
       std::ostringstream text;
@@ -269,10 +279,20 @@ class Files {
       check_names(*program, ev_.diags, outer_names(f), true);
       for (auto& st : program->stmts) {
         switch (st->kind) {
-          case Stmt::Kind::fn: case Stmt::Kind::layer: case Stmt::Kind::optimizer: case Stmt::Kind::config: case Stmt::Kind::import_: case Stmt::Kind::test: break;
-          case Stmt::Kind::let: ev_.exec(*st, f.own); break;
+          case Stmt::Kind::fn:
+          case Stmt::Kind::layer:
+          case Stmt::Kind::optimizer:
+          case Stmt::Kind::config:
+          case Stmt::Kind::import_:
+          case Stmt::Kind::test:
+            break;
+          case Stmt::Kind::let:
+            ev_.exec(*st, f.own);
+            break;
           default:
-            ev_.error(Code::ImportFailed, st->span, "this file is imported, so it can hold only declarations, static `let`s and tests").label(s.path_span, "imported here");
+            ev_.error(Code::ImportFailed, st->span,
+                      "this file is imported, so it can hold only declarations, static `let`s and tests")
+                .label(s.path_span, "imported here");
         }
       }
       im.importing.pop_back();
@@ -287,7 +307,10 @@ class Files {
     }
     for (auto& [name, entry] : scope->entries()) {
       if (Scope::Entry* old = into.imports->find_here(name); old && !(old->span == entry->span)) {
-        ev_.error(Code::DuplicateName, s.path_span, fmt::format("two imports declare `{}`", name)).label(old->span, "one here").label(entry->span, "one here").help("`import \"file.nnl\" as f`, then `f.name`");
+        ev_.error(Code::DuplicateName, s.path_span, fmt::format("two imports declare `{}`", name))
+            .label(old->span, "one here")
+            .label(entry->span, "one here")
+            .help("`import \"file.nnl\" as f`, then `f.name`");
         continue;
       }
       into.imports->define(name, entry->value, entry->span);
@@ -311,7 +334,8 @@ void exec_seed(Evaluator& ev, const ast::SeedStmt& s, const std::shared_ptr<Scop
     return;
   }
   if (ev.impl->first_draw.valid()) {
-    ev.error(Code::SeedPlacement, s.span, "the seed must stand above the first random draw").label(ev.impl->first_draw, "drawn here");
+    ev.error(Code::SeedPlacement, s.span, "the seed must stand above the first random draw")
+        .label(ev.impl->first_draw, "drawn here");
     return;
   }
   ev.impl->seed_seen = true;
@@ -324,17 +348,31 @@ void exec_precision(Evaluator& ev, const ast::PrecisionStmt& s) {
     return;
   }
   ev.impl->precision_seen = true;
-  if (s.name.text == "bf16") ev.program->bf16 = true;
+  if (s.name.text == "bf16")
+    ev.program->bf16 = true;
   else if (s.name.text != "f32")
-    ev.error(Code::ArgumentType, s.name.span, fmt::format("there is no precision `{}`", s.name.text)).help("`precision bf16` or `precision f32`");
+    ev.error(Code::ArgumentType, s.name.span, fmt::format("there is no precision `{}`", s.name.text))
+        .help("`precision bf16` or `precision f32`");
 }
 
 void exec_top(Evaluator& ev, const Stmt& s, const std::shared_ptr<Scope>& scope) {
   switch (s.kind) {
-    case Stmt::Kind::fn: case Stmt::Kind::layer: case Stmt::Kind::optimizer: case Stmt::Kind::config: case Stmt::Kind::import_: case Stmt::Kind::test: return;
-    case Stmt::Kind::seed: exec_seed(ev, ast::as<ast::SeedStmt>(s), scope); return;
-    case Stmt::Kind::precision: exec_precision(ev, ast::as<ast::PrecisionStmt>(s)); return;
-    default: ev.exec(s, scope); ev.impl->flow = Flow::go;
+    case Stmt::Kind::fn:
+    case Stmt::Kind::layer:
+    case Stmt::Kind::optimizer:
+    case Stmt::Kind::config:
+    case Stmt::Kind::import_:
+    case Stmt::Kind::test:
+      return;
+    case Stmt::Kind::seed:
+      exec_seed(ev, ast::as<ast::SeedStmt>(s), scope);
+      return;
+    case Stmt::Kind::precision:
+      exec_precision(ev, ast::as<ast::PrecisionStmt>(s));
+      return;
+    default:
+      ev.exec(s, scope);
+      ev.impl->flow = Flow::go;
   }
 }
 
@@ -361,7 +399,8 @@ void finish_steps(Evaluator& ev) {
       graph::Node* old = input == state.inputs.end() ? nullptr : input->second;
       if (value == old) continue;
       // Someone keeps the value from before: then the new one can't take its place.
-      bool kept = std::any_of(step.graph.outputs.begin(), step.graph.outputs.end(), [&](auto& o) { return o.value == old; });
+      bool kept =
+          std::any_of(step.graph.outputs.begin(), step.graph.outputs.end(), [&](auto& o) { return o.value == old; });
       step.graph.outputs.push_back({value, kept ? nullptr : old});
       step.outputs.push_back(reg);
     }
@@ -431,8 +470,12 @@ std::set<std::string> words(std::string_view text) {
   std::string word;
   for (char c : text) {
     auto u = static_cast<unsigned char>(c);
-    if (std::isalnum(u) || c == '_' || u >= 0x80) word += c;
-    else if (!word.empty()) { out.insert(word); word.clear(); }
+    if (std::isalnum(u) || c == '_' || u >= 0x80)
+      word += c;
+    else if (!word.empty()) {
+      out.insert(word);
+      word.clear();
+    }
   }
   if (!word.empty()) out.insert(word);
   return out;
@@ -446,12 +489,23 @@ void names_of(const ast::Pattern& p, std::vector<std::string>& out) {
 std::vector<std::string> declared_by(const Stmt& s) {
   std::vector<std::string> out;
   switch (s.kind) {
-    case Stmt::Kind::let: names_of(ast::as<ast::LetStmt>(s).pattern, out); break;
-    case Stmt::Kind::var: out.push_back(ast::as<ast::VarStmt>(s).name.text); break;
-    case Stmt::Kind::fn: out.push_back(ast::as<ast::FnStmt>(s).name.text); break;
-    case Stmt::Kind::layer: out.push_back(ast::as<ast::LayerStmt>(s).name.text); break;
-    case Stmt::Kind::optimizer: out.push_back(ast::as<ast::OptimizerStmt>(s).name.text); break;
-    default: break;
+    case Stmt::Kind::let:
+      names_of(ast::as<ast::LetStmt>(s).pattern, out);
+      break;
+    case Stmt::Kind::var:
+      out.push_back(ast::as<ast::VarStmt>(s).name.text);
+      break;
+    case Stmt::Kind::fn:
+      out.push_back(ast::as<ast::FnStmt>(s).name.text);
+      break;
+    case Stmt::Kind::layer:
+      out.push_back(ast::as<ast::LayerStmt>(s).name.text);
+      break;
+    case Stmt::Kind::optimizer:
+      out.push_back(ast::as<ast::OptimizerStmt>(s).name.text);
+      break;
+    default:
+      break;
   }
   return out;
 }
@@ -476,8 +530,8 @@ std::set<const Stmt*> needed_by(const ast::Program& program, const ast::TestStmt
   return out;
 }
 
-void compile_test(SourceManager& sources, const std::shared_ptr<ast::Program>& program, const ast::TestStmt& test, const CompileOptions& options,
-                  Diagnostics& diags, host::Program& into) {
+void compile_test(SourceManager& sources, const std::shared_ptr<ast::Program>& program, const ast::TestStmt& test,
+                  const CompileOptions& options, Diagnostics& diags, host::Program& into) {
   Evaluator ev(sources, diags, options);
   open_library(ev);
   ev.impl->asts.push_back(program);
@@ -487,8 +541,8 @@ void compile_test(SourceManager& sources, const std::shared_ptr<ast::Program>& p
   files.declare(*program, f, true);
   auto needed = needed_by(*program, test, sources);
   for (auto& s : program->stmts)
-    if (s->kind == Stmt::Kind::seed || s->kind == Stmt::Kind::precision || (s->kind == Stmt::Kind::let && needed.count(s.get())) ||
-        (s->kind == Stmt::Kind::var && needed.count(s.get())))
+    if (s->kind == Stmt::Kind::seed || s->kind == Stmt::Kind::precision ||
+        (s->kind == Stmt::Kind::let && needed.count(s.get())) || (s->kind == Stmt::Kind::var && needed.count(s.get())))
       exec_top(ev, *s, f.own);
   auto scope = std::make_shared<Scope>(f.own);
   for (auto& s : test.body.stmts) {
@@ -529,7 +583,7 @@ Compilation evaluate(SourceManager& sources, uint32_t file, const CompileOptions
   Files files(ev);
   c.scopes = files.make_scopes();
   ev.global_scope = c.scopes.own;
-  if (!parsed) return c;   // what could not be read would be missed in what could
+  if (!parsed) return c;  // what could not be read would be missed in what could
   files.declare(*c.ast, c.scopes, true);
   c.unused = check_names(*c.ast, diags, outer_names(c.scopes), false);
   for (auto& [name, text] : options.configs) {
@@ -549,7 +603,8 @@ Compilation evaluate(SourceManager& sources, uint32_t file, const CompileOptions
 
 }  // namespace
 
-std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags) {
+std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                       Diagnostics& diags) {
   Compilation c = evaluate(sources, file, options, diags);
   Evaluator& ev = *c.ev;
   std::unique_ptr<host::Program> out;
@@ -580,11 +635,13 @@ std::vector<ConfigInfo> list_configs(SourceManager& sources, uint32_t file, Diag
   auto program = syntax::parse(sources, file, diags);
   for (auto& s : program->stmts)
     if (auto* c = ast::dyn<ast::ConfigStmt>(s.get()))
-      out.push_back({c->name.text, c->type.name ? c->type.name->text : "", c->value ? syntax::to_source(*c->value) : "", c->doc});
+      out.push_back(
+          {c->name.text, c->type.name ? c->type.name->text : "", c->value ? syntax::to_source(*c->value) : "", c->doc});
   return out;
 }
 
-std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags) {
+std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                   Diagnostics& diags) {
   std::vector<LayerInfo> out;
   Compilation c = evaluate(sources, file, options, diags);
   Evaluator& ev = *c.ev;

@@ -17,7 +17,8 @@ struct CompileOptions {
 };
 
 /// Compiles file `file` of `sources` (imports are read and added). Null if there were errors.
-std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags);
+std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                       Diagnostics& diags);
 
 /// What a program can be told from the command line.
 struct ConfigInfo {
@@ -27,11 +28,12 @@ std::vector<ConfigInfo> list_configs(SourceManager& sources, uint32_t file, Diag
 
 /// One layer instance of a compiled program, for `nnlc summary` and `nnlc hash`: its forward as a graph of its own.
 struct LayerInfo {
-  std::string name;             ///< the variable or class
+  std::string name;  ///< the variable or class
   std::string class_name;
   std::vector<std::pair<std::string, graph::TensorType>> params;
-  graph::Graph forward;         ///< inputs: the arguments of forward, then the parameters
+  graph::Graph forward;  ///< inputs: the arguments of forward, then the parameters
 };
-std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags);
+std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                   Diagnostics& diags);
 
 }  // namespace nnlc::sema

@@ -19,7 +19,7 @@ namespace {
 /// Calls `on` for every expression and statement at or below.
 struct Walker {
   std::function<void(const Stmt&)> on_stmt = [](const Stmt&) {};
-  std::function<bool(const ast::Expr&)> on_expr = [](const ast::Expr&) { return true; };   ///< false: not below it
+  std::function<bool(const ast::Expr&)> on_expr = [](const ast::Expr&) { return true; };  ///< false: not below it
 
   void block(const ast::Block& b) {
     for (auto& s : b.stmts) stmt(*s);
@@ -27,29 +27,69 @@ struct Walker {
   void stmt(const Stmt& s) {
     on_stmt(s);
     switch (s.kind) {
-      case Stmt::Kind::let: expr(ast::as<ast::LetStmt>(s).value.get()); break;
-      case Stmt::Kind::var: expr(ast::as<ast::VarStmt>(s).value.get()); break;
-      case Stmt::Kind::for_: expr(ast::as<ast::ForStmt>(s).iterable.get()); block(ast::as<ast::ForStmt>(s).body); break;
-      case Stmt::Kind::while_: expr(ast::as<ast::WhileStmt>(s).condition.get()); block(ast::as<ast::WhileStmt>(s).body); break;
-      case Stmt::Kind::return_: expr(ast::as<ast::ReturnStmt>(s).value.get()); break;
-      case Stmt::Kind::assign: expr(ast::as<ast::AssignStmt>(s).value.get()); expr(ast::as<ast::AssignStmt>(s).target.get()); break;
-      case Stmt::Kind::expr: expr(ast::as<ast::ExprStmt>(s).value.get()); break;
-      default: break;
+      case Stmt::Kind::let:
+        expr(ast::as<ast::LetStmt>(s).value.get());
+        break;
+      case Stmt::Kind::var:
+        expr(ast::as<ast::VarStmt>(s).value.get());
+        break;
+      case Stmt::Kind::for_:
+        expr(ast::as<ast::ForStmt>(s).iterable.get());
+        block(ast::as<ast::ForStmt>(s).body);
+        break;
+      case Stmt::Kind::while_:
+        expr(ast::as<ast::WhileStmt>(s).condition.get());
+        block(ast::as<ast::WhileStmt>(s).body);
+        break;
+      case Stmt::Kind::return_:
+        expr(ast::as<ast::ReturnStmt>(s).value.get());
+        break;
+      case Stmt::Kind::assign:
+        expr(ast::as<ast::AssignStmt>(s).value.get());
+        expr(ast::as<ast::AssignStmt>(s).target.get());
+        break;
+      case Stmt::Kind::expr:
+        expr(ast::as<ast::ExprStmt>(s).value.get());
+        break;
+      default:
+        break;
     }
   }
   void expr(const ast::Expr* e) {
     using K = ast::Expr::Kind;
     if (!e || !on_expr(*e)) return;
     switch (e->kind) {
-      case K::tuple: for (auto& i : ast::as<ast::TupleExpr>(*e).items) expr(i.get()); break;
-      case K::list: for (auto& i : ast::as<ast::ListExpr>(*e).items) expr(i.get()); break;
-      case K::comprehension: expr(ast::as<ast::ComprehensionExpr>(*e).iterable.get()); expr(ast::as<ast::ComprehensionExpr>(*e).value.get()); break;
-      case K::record: for (auto& i : ast::as<ast::RecordExpr>(*e).entries) expr(i.value.get()); break;
-      case K::unary: expr(ast::as<ast::UnaryExpr>(*e).operand.get()); break;
-      case K::binary: expr(ast::as<ast::BinaryExpr>(*e).lhs.get()); expr(ast::as<ast::BinaryExpr>(*e).rhs.get()); break;
-      case K::range: expr(ast::as<ast::RangeExpr>(*e).lo.get()); expr(ast::as<ast::RangeExpr>(*e).hi.get()); break;
-      case K::pipe: expr(ast::as<ast::PipeExpr>(*e).lhs.get()); expr(ast::as<ast::PipeExpr>(*e).rhs.get()); break;
-      case K::member: expr(ast::as<ast::MemberExpr>(*e).object.get()); break;
+      case K::tuple:
+        for (auto& i : ast::as<ast::TupleExpr>(*e).items) expr(i.get());
+        break;
+      case K::list:
+        for (auto& i : ast::as<ast::ListExpr>(*e).items) expr(i.get());
+        break;
+      case K::comprehension:
+        expr(ast::as<ast::ComprehensionExpr>(*e).iterable.get());
+        expr(ast::as<ast::ComprehensionExpr>(*e).value.get());
+        break;
+      case K::record:
+        for (auto& i : ast::as<ast::RecordExpr>(*e).entries) expr(i.value.get());
+        break;
+      case K::unary:
+        expr(ast::as<ast::UnaryExpr>(*e).operand.get());
+        break;
+      case K::binary:
+        expr(ast::as<ast::BinaryExpr>(*e).lhs.get());
+        expr(ast::as<ast::BinaryExpr>(*e).rhs.get());
+        break;
+      case K::range:
+        expr(ast::as<ast::RangeExpr>(*e).lo.get());
+        expr(ast::as<ast::RangeExpr>(*e).hi.get());
+        break;
+      case K::pipe:
+        expr(ast::as<ast::PipeExpr>(*e).lhs.get());
+        expr(ast::as<ast::PipeExpr>(*e).rhs.get());
+        break;
+      case K::member:
+        expr(ast::as<ast::MemberExpr>(*e).object.get());
+        break;
       case K::call: {
         auto& c = ast::as<ast::CallExpr>(*e);
         expr(c.callee.get());
@@ -60,7 +100,12 @@ struct Walker {
       case K::index: {
         auto& x = ast::as<ast::IndexExpr>(*e);
         expr(x.object.get());
-        for (auto& s : x.subscripts) { expr(s.expr.get()); expr(s.lo.get()); expr(s.hi.get()); expr(s.step.get()); }
+        for (auto& s : x.subscripts) {
+          expr(s.expr.get());
+          expr(s.lo.get());
+          expr(s.hi.get());
+          expr(s.step.get());
+        }
         break;
       }
       case K::if_: {
@@ -76,9 +121,15 @@ struct Walker {
         block(b.body);
         break;
       }
-      case K::for_: expr(ast::as<ast::ForExpr>(*e).iterable.get()); block(ast::as<ast::ForExpr>(*e).body); break;
-      case K::lambda: block(ast::as<ast::LambdaExpr>(*e).body); break;
-      default: break;
+      case K::for_:
+        expr(ast::as<ast::ForExpr>(*e).iterable.get());
+        block(ast::as<ast::ForExpr>(*e).body);
+        break;
+      case K::lambda:
+        block(ast::as<ast::LambdaExpr>(*e).body);
+        break;
+      default:
+        break;
     }
   }
 };
@@ -87,8 +138,10 @@ struct Walker {
 const ast::NameExpr* root_name(const ast::Expr* e) {
   while (e) {
     if (auto* n = ast::dyn<ast::NameExpr>(e)) return n;
-    if (auto* i = ast::dyn<ast::IndexExpr>(e)) e = i->object.get();
-    else return nullptr;
+    if (auto* i = ast::dyn<ast::IndexExpr>(e))
+      e = i->object.get();
+    else
+      return nullptr;
   }
   return nullptr;
 }
@@ -111,7 +164,8 @@ bool contains_jump(const ast::Block& b, bool) {
   return found;
 }
 
-void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope, Span span) {
+void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
+                   Span span) {
   std::vector<std::string> assigned;
   Walker w;
   w.on_stmt = [&](const Stmt& s) {
@@ -124,7 +178,8 @@ void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, 
     if (!e || !e->is_var || e->slot != host::kNoReg || e->param || e->value.is_poison()) continue;
     host::Type type = ev.type_of(e->value);
     if (type.kind == Kind::none && !e->value.is_none()) {
-      ev.error(Code::HostValueNeeded, e->span, fmt::format("`{}` is {}, which can't be assigned while the program runs", name, describe(e->value)))
+      ev.error(Code::HostValueNeeded, e->span,
+               fmt::format("`{}` is {}, which can't be assigned while the program runs", name, describe(e->value)))
           .label(span, "assigned in here");
       e->value = Poison{};
       continue;
@@ -170,18 +225,21 @@ bool Evaluator::bind(const ast::Pattern& p, Value v, const std::shared_ptr<Scope
   if (auto s = v.ptr<SequenceValue>()) {
     items = s->items;
   } else if (auto* t = v.get<TensorValue>(); t && t->type.rank() > 0 && t->type.shape[0].is_constant()) {
-    error(Code::PatternMismatch, p.span, fmt::format("the pattern has {} parts, but the value is {}", p.items.size(), describe(v)))
+    error(Code::PatternMismatch, p.span,
+          fmt::format("the pattern has {} parts, but the value is {}", p.items.size(), describe(v)))
         .help("`unbind(x)` makes a list of the rows");
     poison_all(poison_all, p);
     return false;
   } else {
-    auto d = error(Code::PatternMismatch, p.span, fmt::format("the pattern has {} parts, but the value is {}", p.items.size(), describe(v)));
+    auto d = error(Code::PatternMismatch, p.span,
+                   fmt::format("the pattern has {} parts, but the value is {}", p.items.size(), describe(v)));
     if (v.span.valid() && !(v.span == p.span)) d.label(v.span, "the value");
     poison_all(poison_all, p);
     return false;
   }
   if (items.size() != p.items.size()) {
-    error(Code::PatternMismatch, p.span, fmt::format("the pattern has {} parts, but the value is {}", p.items.size(), describe(v)))
+    error(Code::PatternMismatch, p.span,
+          fmt::format("the pattern has {} parts, but the value is {}", p.items.size(), describe(v)))
         .label(v.span, fmt::format("is {}", describe(v)));
     poison_all(poison_all, p);
     return false;
@@ -221,13 +279,15 @@ void assign_entry(Evaluator& ev, Scope::Entry& e, const std::string& name, Value
     return;
   }
   if (ev.context.tensor_code) {
-    ev.error(Code::HostEffectInTensorCode, span, fmt::format("`{}` is a var of the program, and tensor code can't assign it", name))
+    ev.error(Code::HostEffectInTensorCode, span,
+             fmt::format("`{}` is a var of the program, and tensor code can't assign it", name))
         .label(e.span, "declared here")
         .help("let the block give the value, and assign it outside");
     return;
   }
   // A scalar tensor is read back into a number.
-  bool number = e.slot_type.kind == Kind::integer || e.slot_type.kind == Kind::floating || e.slot_type.kind == Kind::boolean;
+  bool number =
+      e.slot_type.kind == Kind::integer || e.slot_type.kind == Kind::floating || e.slot_type.kind == Kind::boolean;
   if (auto* t = v.get<TensorValue>(); t && number && t->type.rank() == 0) v = ev.to_host(v, span);
   host::Type type = ev.type_of(v);
   Reg from = host::kNoReg;
@@ -239,8 +299,9 @@ void assign_entry(Evaluator& ev, Scope::Entry& e, const std::string& name, Value
     convert.args = {i};
     convert.dst = from;
   } else if (!same_type(e.slot_type, type)) {
-    ev.error(Code::VarType, span, fmt::format("`{}` is {}, and can't become {} here", name, text_of(e.slot_type),
-                                              type.kind == Kind::none ? describe(v) : text_of(type)))
+    ev.error(Code::VarType, span,
+             fmt::format("`{}` is {}, and can't become {} here", name, text_of(e.slot_type),
+                         type.kind == Kind::none ? describe(v) : text_of(type)))
         .label(e.span, fmt::format("declared as {}", text_of(e.slot_type)))
         .note("in a run-time loop or branch a var keeps its type");
     return;
@@ -258,11 +319,13 @@ void assign_entry(Evaluator& ev, Scope::Entry& e, const std::string& name, Value
 
 namespace {
 
-void assign_index(Evaluator& ev, const ast::IndexExpr& target, Value v, const std::shared_ptr<Scope>& scope, Span span) {
+void assign_index(Evaluator& ev, const ast::IndexExpr& target, Value v, const std::shared_ptr<Scope>& scope,
+                  Span span) {
   auto* n = ast::dyn<ast::NameExpr>(target.object.get());
   Scope::Entry* e = n ? scope->find(n->name) : nullptr;
   if (!e || !e->is_var || target.subscripts.size() != 1 || target.subscripts[0].kind != ast::Subscript::Kind::expr) {
-    ev.error(Code::AssignTarget, target.span, "only an element of a `var` can be assigned, by one index").help("tensors are values: build the new one, for example with `where` or `concat`");
+    ev.error(Code::AssignTarget, target.span, "only an element of a `var` can be assigned, by one index")
+        .help("tensors are values: build the new one, for example with `where` or `concat`");
     return;
   }
   Value object = read_entry(ev, *e, n->name, target.span);
@@ -272,7 +335,8 @@ void assign_index(Evaluator& ev, const ast::IndexExpr& target, Value v, const st
   if (auto i = static_int(index); i && list && list->is_list) {
     auto size = static_cast<int64_t>(list->items.size());
     if (*i < -size || *i >= size) {
-      ev.error(Code::IndexOutOfRange, target.subscripts[0].span, fmt::format("the list has {} items, so there is no item {}", size, *i));
+      ev.error(Code::IndexOutOfRange, target.subscripts[0].span,
+               fmt::format("the list has {} items, so there is no item {}", size, *i));
       return;
     }
     auto copy = std::make_shared<SequenceValue>(*list);
@@ -286,7 +350,8 @@ void assign_index(Evaluator& ev, const ast::IndexExpr& target, Value v, const st
     return;
   }
   if (!host_effect(ev, span, "an assignment to an element")) return;
-  if (type.kind == Kind::list && !type.items.empty() && type.items[0].kind == Kind::floating && ev.type_of(v).kind == Kind::integer)
+  if (type.kind == Kind::list && !type.items.empty() && type.items[0].kind == Kind::floating &&
+      ev.type_of(v).kind == Kind::integer)
     v = ev.binary(ast::BinaryOp::mul, v, Value(1.0), span, span, span);
   if (type.kind == Kind::list && type.items.size() == 1 && type.items[0].kind != Kind::tensor) v = ev.to_host(v, span);
   Reg o = ev.reg_of(object, span), i = ev.reg_of(index, span), x = ev.reg_of(v, span);
@@ -305,7 +370,8 @@ void exec_assign(Evaluator& ev, const ast::AssignStmt& s, const std::shared_ptr<
     }
     if (e->param) {
       if (e->param->learned) {
-        ev.error(Code::AssignTarget, n->span, fmt::format("`{}` is a param: the optimizer changes it, `forward` can't", n->name))
+        ev.error(Code::AssignTarget, n->span,
+                 fmt::format("`{}` is a param: the optimizer changes it, `forward` can't", n->name))
             .label(e->param->span, "declared here")
             .help("a `state` can be assigned in `forward`");
         return;
@@ -314,7 +380,8 @@ void exec_assign(Evaluator& ev, const ast::AssignStmt& s, const std::shared_ptr<
       auto t = ev.to_tensor(v, e->param->type.dtype, s.value->span);
       if (!t) return;
       if (t->type != e->param->type) {
-        ev.error(Code::ShapeMismatch, s.value->span, fmt::format("the state `{}` is {}, and can't become {}", n->name, e->param->type.str(), t->type.str()))
+        ev.error(Code::ShapeMismatch, s.value->span,
+                 fmt::format("the state `{}` is {}, and can't become {}", n->name, e->param->type.str(), t->type.str()))
             .label(e->param->span, "declared here");
         return;
       }
@@ -350,7 +417,8 @@ void exec_assign(Evaluator& ev, const ast::AssignStmt& s, const std::shared_ptr<
       }
     }
     if (ev.training_assign(object, m->name, v, s.span)) return;
-    ev.error(Code::AssignTarget, m->name.span, fmt::format("`{}` of {} can't be assigned", m->name.text, describe(object)));
+    ev.error(Code::AssignTarget, m->name.span,
+             fmt::format("`{}` of {} can't be assigned", m->name.text, describe(object)));
     return;
   }
   if (auto* i = ast::dyn<ast::IndexExpr>(s.target.get())) {
@@ -446,7 +514,8 @@ std::optional<std::vector<Value>> static_items(Evaluator& ev, const Value& itera
     for (auto& [n, v] : l->members) items.push_back(v);
     return items;
   }
-  if (auto* t = iterable.get<TensorValue>(); t && t->type.rank() > 0 && t->type.shape[0].is_constant() && ev.context.tensor_code) {
+  if (auto* t = iterable.get<TensorValue>();
+      t && t->type.rank() > 0 && t->type.shape[0].is_constant() && ev.context.tensor_code) {
     if (t->type.shape[0].value() > 100000) return std::nullopt;
     std::vector<Value> items;
     const Builtin* select = find_builtin("select");
@@ -536,7 +605,7 @@ void loop_batches(Evaluator& ev, const BatchesValue& b, bool enumerated, Span sp
   auto ordinals = im.draw_ordinals;
   size_t errors = ev.diags.error_count();
   for (size_t v = 0; v < sizes.size(); ++v) {
-    if (ev.diags.error_count() != errors) break;   // the same errors again, with another number of rows
+    if (ev.diags.error_count() != errors) break;  // the same errors again, with another number of rows
     im.draw_ordinals = ordinals;
     l.variants[v].rows = sizes[v];
     RunTimeLoop scope(ev, l.variants[v].body);
@@ -560,8 +629,8 @@ void loop_batches(Evaluator& ev, const BatchesValue& b, bool enumerated, Span sp
 
 }  // namespace
 
-bool iterate(Evaluator& ev, const Value& given, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
-             Span span, const Body& body) {
+bool iterate(Evaluator& ev, const Value& given, const std::vector<const ast::Block*>& blocks,
+             const std::shared_ptr<Scope>& scope, Span span, const Body& body) {
   if (given.is_poison()) return false;
   bool enumerated = false;
   Value iterable = given;
@@ -579,18 +648,21 @@ bool iterate(Evaluator& ev, const Value& given, const std::vector<const ast::Blo
     auto* r = iterable.get<RangeValue>();
     auto* t = iterable.get<TensorValue>();
     if (r || t || iterable.get<RuntimeValue>())
-      ev.error(Code::NotStatic, span, fmt::format("tensor code unrolls its loops, but how often this one runs isn't known when compiling"))
+      ev.error(Code::NotStatic, span,
+               fmt::format("tensor code unrolls its loops, but how often this one runs isn't known when compiling"))
           .help("loop outside of the block, or use `scan` over an axis");
     else
-      ev.error(iterable.ptr<BatchesValue>() || iterable.ptr<DatasetValue>() ? Code::HostEffectInTensorCode : Code::NotIterable, span,
-               fmt::format("tensor code can't iterate {}", describe(iterable)));
+      ev.error(iterable.ptr<BatchesValue>() || iterable.ptr<DatasetValue>() ? Code::HostEffectInTensorCode
+                                                                            : Code::NotIterable,
+               span, fmt::format("tensor code can't iterate {}", describe(iterable)));
     return false;
   }
-  if (!iterable.get<RangeValue>() && !iterable.get<RuntimeValue>() && !iterable.ptr<BatchesValue>() && !iterable.ptr<DatasetValue>() &&
-      !(iterable.get<TensorValue>() && iterable.get<TensorValue>()->type.rank() > 0)) {
+  if (!iterable.get<RangeValue>() && !iterable.get<RuntimeValue>() && !iterable.ptr<BatchesValue>() &&
+      !iterable.ptr<DatasetValue>() && !(iterable.get<TensorValue>() && iterable.get<TensorValue>()->type.rank() > 0)) {
     auto d = ev.error(Code::NotIterable, span, fmt::format("`for` can't go over {}", describe(iterable)));
     if (static_int(iterable)) d.help("a range is written `0..n`");
-    if (auto r = iterable.ptr<RecordValue>(); r && r->find("train")) d.help("choose a part, and a batch size: `.train.batches(64)`");
+    if (auto r = iterable.ptr<RecordValue>(); r && r->find("train"))
+      d.help("choose a part, and a batch size: `.train.batches(64)`");
     return false;
   }
   prepare_slots(ev, blocks, scope, span);
@@ -622,7 +694,7 @@ bool iterate(Evaluator& ev, const Value& given, const std::vector<const ast::Blo
   }
   auto* rv = iterable.get<RuntimeValue>();
   if (rv && rv->type.kind == Kind::list && !enumerated) {
-    if (rv->type.items.empty()) return true;   // an empty list that nothing was added to
+    if (rv->type.items.empty()) return true;  // an empty list that nothing was added to
     ev.flush();
     open_loop(ev);
     Reg item = ev.new_reg(rv->type.items[0]);
@@ -690,7 +762,8 @@ void exec_for(Evaluator& ev, const ast::ForStmt& s, const std::shared_ptr<Scope>
 
 void exec_while(Evaluator& ev, const ast::WhileStmt& s, const std::shared_ptr<Scope>& scope) {
   if (ev.context.tensor_code) {
-    ev.error(Code::TensorCondition, s.span, "`while` can't stand in tensor code: how often it runs must be known when compiling")
+    ev.error(Code::TensorCondition, s.span,
+             "`while` can't stand in tensor code: how often it runs must be known when compiling")
         .help("`for i in 0..n` with a static `n` is unrolled; `scan` goes along an axis");
     return;
   }
@@ -703,9 +776,12 @@ void exec_while(Evaluator& ev, const ast::WhileStmt& s, const std::shared_ptr<Sc
     RunTimeLoop inner(ev, loop.else_block);
     Value c = ev.to_host(eval_condition(ev, *s.condition, scope), s.condition->span);
     auto* r = c.get<RuntimeValue>();
-    if (c.is_poison()) ok = false;
+    if (c.is_poison())
+      ok = false;
     else if (!c.get<bool>() && !(r && r->type.kind == Kind::boolean)) {
-      ev.error(Code::ConditionType, s.condition->span, fmt::format("a condition is a bool, but this is {}", describe(c))).help("compare it: `x > 0`");
+      ev.error(Code::ConditionType, s.condition->span,
+               fmt::format("a condition is a bool, but this is {}", describe(c)))
+          .help("compare it: `x > 0`");
       ok = false;
     } else {
       loop.args = {ev.reg_of(c, s.condition->span)};
@@ -721,7 +797,8 @@ void exec_while(Evaluator& ev, const ast::WhileStmt& s, const std::shared_ptr<Sc
 void exec_jump(Evaluator& ev, bool is_break, Span span) {
   auto& im = *ev.impl;
   if (im.loops.empty()) {
-    ev.error(Code::MisplacedStatement, span, fmt::format("`{}` stands outside of a loop", is_break ? "break" : "continue"));
+    ev.error(Code::MisplacedStatement, span,
+             fmt::format("`{}` stands outside of a loop", is_break ? "break" : "continue"));
     return;
   }
   LoopTarget& t = *im.loops.back();
@@ -757,7 +834,9 @@ void exec_return(Evaluator& ev, const ast::ReturnStmt& s, const std::shared_ptr<
       t.reg = ev.new_reg(type);
       t.type = type;
     } else if (!same_type(t.type, type)) {
-      ev.error(Code::BranchTypes, s.span, fmt::format("this returns {}, but another `return` of the function gives {}", describe(v), text_of(t.type)));
+      ev.error(
+          Code::BranchTypes, s.span,
+          fmt::format("this returns {}, but another `return` of the function gives {}", describe(v), text_of(t.type)));
       return;
     }
     Reg from = ev.reg_of(v, s.span);
@@ -782,7 +861,8 @@ void Evaluator::exec(const Stmt& s, const std::shared_ptr<Scope>& scope) {
       Value v = eval(*l.value, scope);
       DimBindings dims;
       if (l.type && !v.is_poison()) {
-        std::string what = l.pattern.kind == ast::Pattern::Kind::name ? fmt::format("`{}`", l.pattern.name.text) : "the value";
+        std::string what =
+            l.pattern.kind == ast::Pattern::Kind::name ? fmt::format("`{}`", l.pattern.name.text) : "the value";
         if (!match_type(*l.type, v, dims, scope, l.value->span, what)) v = Poison{};
         for (auto& [name, size] : dims)
           if (name[0] != '.') scope->define(name, Value(size, l.type->span), l.type->span).used = true;
@@ -794,7 +874,9 @@ void Evaluator::exec(const Stmt& s, const std::shared_ptr<Scope>& scope) {
       auto& l = ast::as<ast::VarStmt>(s);
       Value v = eval(*l.value, scope);
       DimBindings dims;
-      if (l.type && !v.is_poison() && !match_type(*l.type, v, dims, scope, l.value->span, fmt::format("`{}`", l.name.text))) v = Poison{};
+      if (l.type && !v.is_poison() &&
+          !match_type(*l.type, v, dims, scope, l.value->span, fmt::format("`{}`", l.name.text)))
+        v = Poison{};
       ast::Pattern p;
       p.name = l.name;
       p.span = l.name.span;
@@ -806,16 +888,30 @@ void Evaluator::exec(const Stmt& s, const std::shared_ptr<Scope>& scope) {
       scope->define(f.name.text, Value(FunctionValue{&f, scope, nullptr}, f.name.span), f.name.span);
       break;
     }
-    case Stmt::Kind::for_: exec_for(*this, ast::as<ast::ForStmt>(s), scope); break;
-    case Stmt::Kind::while_: exec_while(*this, ast::as<ast::WhileStmt>(s), scope); break;
-    case Stmt::Kind::return_: exec_return(*this, ast::as<ast::ReturnStmt>(s), scope); break;
-    case Stmt::Kind::break_: exec_jump(*this, true, s.span); break;
-    case Stmt::Kind::continue_: exec_jump(*this, false, s.span); break;
-    case Stmt::Kind::assign: exec_assign(*this, ast::as<ast::AssignStmt>(s), scope); break;
+    case Stmt::Kind::for_:
+      exec_for(*this, ast::as<ast::ForStmt>(s), scope);
+      break;
+    case Stmt::Kind::while_:
+      exec_while(*this, ast::as<ast::WhileStmt>(s), scope);
+      break;
+    case Stmt::Kind::return_:
+      exec_return(*this, ast::as<ast::ReturnStmt>(s), scope);
+      break;
+    case Stmt::Kind::break_:
+      exec_jump(*this, true, s.span);
+      break;
+    case Stmt::Kind::continue_:
+      exec_jump(*this, false, s.span);
+      break;
+    case Stmt::Kind::assign:
+      exec_assign(*this, ast::as<ast::AssignStmt>(s), scope);
+      break;
     case Stmt::Kind::expr: {
       auto& e = ast::as<ast::ExprStmt>(s);
-      if (auto* i = ast::dyn<ast::IfExpr>(e.value.get())) eval_if(*this, *i, scope, false);
-      else eval(*e.value, scope);
+      if (auto* i = ast::dyn<ast::IfExpr>(e.value.get()))
+        eval_if(*this, *i, scope, false);
+      else
+        eval(*e.value, scope);
       break;
     }
     default:
@@ -933,7 +1029,8 @@ Value fold_static(Evaluator& ev, const std::string& fold, const std::vector<Valu
       }
       if (acc.is_poison()) return acc;
     }
-    if (fold == "mean") acc = ev.binary(ast::BinaryOp::div, acc, Value(static_cast<double>(column.size())), span, span, span);
+    if (fold == "mean")
+      acc = ev.binary(ast::BinaryOp::div, acc, Value(static_cast<double>(column.size())), span, span, span);
     out.push_back(acc);
   }
   size_t next = 0;
@@ -942,7 +1039,8 @@ Value fold_static(Evaluator& ev, const std::string& fold, const std::vector<Valu
 
 }  // namespace
 
-Value eval_fold(Evaluator& ev, const std::string& fold, const ast::ForExpr& e, const std::shared_ptr<Scope>& scope, Span span) {
+Value eval_fold(Evaluator& ev, const std::string& fold, const ast::ForExpr& e, const std::shared_ptr<Scope>& scope,
+                Span span) {
   Value iterable = ev.eval(*e.iterable, scope);
   if (iterable.is_poison()) return iterable;
   auto evaluate = [&](Value item) {
@@ -972,8 +1070,8 @@ Value eval_fold(Evaluator& ev, const std::string& fold, const ast::ForExpr& e, c
   int_list.items.push_back(host_type(Kind::integer));
   Reg weights = ev.new_reg(int_list);
   emit_call(ev, "list_new", {}, weights, span);
-  // How many parts there are is known after the first pass, and their lists must exist before: they are made in a block of
-  // their own, which stands before the loop.
+  // How many parts there are is known after the first pass, and their lists must exist before: they are made in a block
+  // of their own, which stands before the loop.
   host::Instr& before = ev.emit(Op::scope, span);
   before.label = ev.impl->labels++;
   bool ok = iterate(ev, iterable, {&e.body}, scope, e.iterable->span, [&](Value item, Value weight) {
@@ -1013,7 +1111,8 @@ Value eval_fold(Evaluator& ev, const std::string& fold, const ast::ForExpr& e, c
         }
         Kind k = ev.type_of(leaf).kind;
         if (k != Kind::integer && k != Kind::floating && k != Kind::boolean) {
-          ev.error(Code::ArgumentType, e.body.span, fmt::format("`{}` folds numbers, but the loop gives {}", fold, describe(leaf)));
+          ev.error(Code::ArgumentType, e.body.span,
+                   fmt::format("`{}` folds numbers, but the loop gives {}", fold, describe(leaf)));
           poison = true;
           return;
         }

@@ -38,12 +38,18 @@ bool check_spec(Evaluator& ev, const Value& v, const std::string& spec, Span spa
   nnl::SpecKind kind = nnl::SpecKind::text;
   Kind k = ev.type_of(v).kind;
   if (auto* t = v.get<TensorValue>(); t && t->type.rank() == 0)
-    k = graph::is_float(t->type.dtype) ? Kind::floating : t->type.dtype == graph::DType::boolean ? Kind::boolean : Kind::integer;
-  if (k == Kind::integer) kind = nnl::SpecKind::integer;
-  else if (k == Kind::floating) kind = nnl::SpecKind::floating;
-  else if (k == Kind::boolean) kind = nnl::SpecKind::boolean;
+    k = graph::is_float(t->type.dtype)           ? Kind::floating
+        : t->type.dtype == graph::DType::boolean ? Kind::boolean
+                                                 : Kind::integer;
+  if (k == Kind::integer)
+    kind = nnl::SpecKind::integer;
+  else if (k == Kind::floating)
+    kind = nnl::SpecKind::floating;
+  else if (k == Kind::boolean)
+    kind = nnl::SpecKind::boolean;
   else if (k != Kind::str) {
-    ev.error(Code::BadFormat, span, fmt::format("a format is for numbers, bools and strings, but this is {}", describe(v)));
+    ev.error(Code::BadFormat, span,
+             fmt::format("a format is for numbers, bools and strings, but this is {}", describe(v)));
     return false;
   }
   if (auto wrong = nnl::format_spec_error(spec, kind)) {

@@ -30,11 +30,13 @@ Value tensor_power(Evaluator& ev, const TensorValue& x, const Value& exponent, S
       return {};
     }
     if (!is_float && p < 0) {
-      ev.error(Code::NeedsFloat, span, "an int tensor to a negative power isn't ints").help("`f32(" + source_text(ev, x_span, "x") + ") ** …`");
+      ev.error(Code::NeedsFloat, span, "an int tensor to a negative power isn't ints")
+          .help("`f32(" + source_text(ev, x_span, "x") + ") ** …`");
       return {};
     }
     Node* n = ev.node(x);
-    if (p == std::floor(p) && p >= 0 && p <= (is_float ? 4 : 64)) return Value(ev.tensor(power_by_products(ev, n, static_cast<int64_t>(p), span), span), span);
+    if (p == std::floor(p) && p >= 0 && p <= (is_float ? 4 : 64))
+      return Value(ev.tensor(power_by_products(ev, n, static_cast<int64_t>(p), span), span), span);
     if (p == 0.5) return Value(ev.tensor(graph::unary(g, "sqrt", n, span), span), span);
     if (p == -0.5) return Value(ev.tensor(graph::unary(g, "rsqrt", n, span), span), span);
     if (p == -1) return Value(ev.tensor(graph::binary(g, "div", like(ev, n, 1), n, span), span), span);
@@ -54,14 +56,16 @@ Value tensor_binary(Evaluator& ev, BinaryOp op, const Value& a, const Value& b, 
   if (!(ta || is_host_number(a)) || !(tb || is_host_number(b))) {
     const bool none = a.is_none() || b.is_none();
     if (none && (op == BinaryOp::eq || op == BinaryOp::ne)) return Value(op == BinaryOp::ne, span);
-    DiagnosticBuilder d = ev.error(Code::BadOperands, span, what + " doesn't work on " + describe(a) + " and " + describe(b));
+    DiagnosticBuilder d =
+        ev.error(Code::BadOperands, span, what + " doesn't work on " + describe(a) + " and " + describe(b));
     d.label(a_span, "is " + describe(a)).label(b_span, "is " + describe(b));
     if (sequence(a) || sequence(b)) d.help("`tensor([…])` makes a tensor of a list");
     return {};
   }
   if (op == BinaryOp::matmul) {
     if (!ta || !tb) {
-      ev.error(Code::BadOperands, span, "`@` is for two tensors, not " + describe(a) + " and " + describe(b)).help("`*` multiplies by a number");
+      ev.error(Code::BadOperands, span, "`@` is for two tensors, not " + describe(a) + " and " + describe(b))
+          .help("`*` multiplies by a number");
       return {};
     }
     return matmul_value(ev, *ta, *tb, span, a_span, b_span, "matmul");
@@ -71,7 +75,9 @@ Value tensor_binary(Evaluator& ev, BinaryOp op, const Value& a, const Value& b, 
   if (logical) {
     for (auto [t, at] : {std::pair{ta, a_span}, std::pair{tb, b_span}})
       if (t && t->type.dtype != DType::boolean) {
-        ev.error(Code::BadOperands, span, what + " needs bool tensors").label(at, "is " + type_text(*t)).help("compare first: `x > 0 and y > 0`");
+        ev.error(Code::BadOperands, span, what + " needs bool tensors")
+            .label(at, "is " + type_text(*t))
+            .help("compare first: `x > 0 and y > 0`");
         return {};
       }
   } else if (!comparison) {
@@ -95,7 +101,9 @@ Value tensor_binary(Evaluator& ev, BinaryOp op, const Value& a, const Value& b, 
     if (op != BinaryOp::eq && op != BinaryOp::ne)
       for (auto [t, at] : {std::pair{ta, a_span}, std::pair{tb, b_span}})
         if (t && t->type.dtype == DType::boolean) {
-          ev.error(Code::BadOperands, span, what + " is for numbers").label(at, "is " + type_text(*t)).help("`==` and `!=` compare bools");
+          ev.error(Code::BadOperands, span, what + " is for numbers")
+              .label(at, "is " + type_text(*t))
+              .help("`==` and `!=` compare bools");
           return {};
         }
   }
@@ -104,34 +112,52 @@ Value tensor_binary(Evaluator& ev, BinaryOp op, const Value& a, const Value& b, 
   Node *x = o->nodes[0], *y = o->nodes[1];
   auto made = [&](Node* n) { return Value(ev.tensor(n, span), span); };
   switch (op) {
-    case BinaryOp::add: return made(graph::binary(g, "add", x, y, span));
-    case BinaryOp::sub: return made(graph::binary(g, "sub", x, y, span));
-    case BinaryOp::mul: return made(graph::binary(g, "mul", x, y, span));
-    case BinaryOp::div: return made(graph::binary(g, "div", x, y, span));
+    case BinaryOp::add:
+      return made(graph::binary(g, "add", x, y, span));
+    case BinaryOp::sub:
+      return made(graph::binary(g, "sub", x, y, span));
+    case BinaryOp::mul:
+      return made(graph::binary(g, "mul", x, y, span));
+    case BinaryOp::div:
+      return made(graph::binary(g, "div", x, y, span));
     case BinaryOp::floordiv: {
       Node* q = graph::binary(g, "div", x, y, span);
       return made(graph::is_float(x->type.dtype) ? graph::unary(g, "floor", q, span) : q);
     }
-    case BinaryOp::mod: return made(graph::binary(g, "rem", x, y, span));
-    case BinaryOp::pow: return made(graph::binary(g, "pow", x, y, span));
-    case BinaryOp::eq: return made(graph::binary(g, "eq", x, y, span));
-    case BinaryOp::ne: return made(graph::unary(g, "not", graph::binary(g, "eq", x, y, span), span));
-    case BinaryOp::lt: return made(graph::binary(g, "lt", x, y, span));
-    case BinaryOp::le: return made(graph::binary(g, "le", x, y, span));
-    case BinaryOp::gt: return made(graph::binary(g, "lt", y, x, span));
-    case BinaryOp::ge: return made(graph::binary(g, "le", y, x, span));
-    case BinaryOp::and_: return made(graph::binary(g, "and", x, y, span));
-    case BinaryOp::or_: return made(graph::binary(g, "or", x, y, span));
-    case BinaryOp::matmul: break;
+    case BinaryOp::mod:
+      return made(graph::binary(g, "rem", x, y, span));
+    case BinaryOp::pow:
+      return made(graph::binary(g, "pow", x, y, span));
+    case BinaryOp::eq:
+      return made(graph::binary(g, "eq", x, y, span));
+    case BinaryOp::ne:
+      return made(graph::unary(g, "not", graph::binary(g, "eq", x, y, span), span));
+    case BinaryOp::lt:
+      return made(graph::binary(g, "lt", x, y, span));
+    case BinaryOp::le:
+      return made(graph::binary(g, "le", x, y, span));
+    case BinaryOp::gt:
+      return made(graph::binary(g, "lt", y, x, span));
+    case BinaryOp::ge:
+      return made(graph::binary(g, "le", y, x, span));
+    case BinaryOp::and_:
+      return made(graph::binary(g, "and", x, y, span));
+    case BinaryOp::or_:
+      return made(graph::binary(g, "or", x, y, span));
+    case BinaryOp::matmul:
+      break;
   }
   return {};
 }
 
-Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Span span, Span a_span, Span b_span, const std::string& what) {
+Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Span span, Span a_span, Span b_span,
+                   const std::string& what) {
   for (auto [t, at] : {std::pair{&a, a_span}, std::pair{&b, b_span}}) {
     if (!need_float(ev, *t, at, what)) return {};
     if (t->type.rank() == 0) {
-      ev.error(Code::RankMismatch, span, what + ": a scalar has no matrix product").label(at, "is " + type_text(*t)).help("`*` multiplies by a scalar");
+      ev.error(Code::RankMismatch, span, what + ": a scalar has no matrix product")
+          .label(at, "is " + type_text(*t))
+          .help("`*` multiplies by a scalar");
       return {};
     }
   }
@@ -141,12 +167,16 @@ Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Sp
   const Dim& inner_a = sa[ra - 1];
   const Dim& inner_b = sb[rb == 1 ? 0 : rb - 2];
   if (!(inner_a == inner_b)) {
-    DiagnosticBuilder d = ev.error(Code::InnerSizeMismatch, span, what + ": inner sizes differ, " + inner_a.str() + " and " + inner_b.str());
+    DiagnosticBuilder d = ev.error(Code::InnerSizeMismatch, span,
+                                   what + ": inner sizes differ, " + inner_a.str() + " and " + inner_b.str());
     d.label(a_span, "is " + type_text(a)).label(b_span, "is " + type_text(b));
     const std::string ta = source_text(ev, a_span, "a"), tb = source_text(ev, b_span, "b");
-    if (rb == 2 && inner_a == sb[1]) d.help("transpose the right side: `@ " + tb + ".T`");
-    else if (ra == 2 && sa[0] == inner_b) d.help("transpose the left side: `" + ta + ".T @`");
-    else if (rb >= 2 && sb[rb - 1] == (ra >= 2 ? sa[ra - 2] : inner_a) && sb[rb - 2] == inner_a) d.help("exchange the two sides");
+    if (rb == 2 && inner_a == sb[1])
+      d.help("transpose the right side: `@ " + tb + ".T`");
+    else if (ra == 2 && sa[0] == inner_b)
+      d.help("transpose the left side: `" + ta + ".T @`");
+    else if (rb >= 2 && sb[rb - 1] == (ra >= 2 ? sa[ra - 2] : inner_a) && sb[rb - 2] == inner_a)
+      d.help("exchange the two sides");
     return {};
   }
   // Leading axes broadcast; an axis of size 1 that is expanded is dropped from its operand instead.
@@ -164,8 +194,10 @@ Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Sp
         d = shorter[i];
         continue;
       }
-      ev.error(Code::BroadcastMismatch, span, what + ": leading axes differ, " + graph::str(la) + " and " + graph::str(lb))
-          .label(a_span, "is " + type_text(a)).label(b_span, "is " + type_text(b));
+      ev.error(Code::BroadcastMismatch, span,
+               what + ": leading axes differ, " + graph::str(la) + " and " + graph::str(lb))
+          .label(a_span, "is " + type_text(a))
+          .label(b_span, "is " + type_text(b));
       return {};
     }
   } else {

@@ -68,11 +68,16 @@ struct IntRange {
 };
 IntRange int_range(DType t) {
   switch (t) {
-    case DType::u8: return {0, 255};
-    case DType::i8: return {-128, 127};
-    case DType::i16: return {-32768, 32767};
-    case DType::i32: return {std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()};
-    default: return {std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()};
+    case DType::u8:
+      return {0, 255};
+    case DType::i8:
+      return {-128, 127};
+    case DType::i16:
+      return {-32768, 32767};
+    case DType::i32:
+      return {std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()};
+    default:
+      return {std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()};
   }
 }
 std::string dtype_name(DType t) { return std::string(graph::name(t)); }
@@ -90,7 +95,8 @@ std::optional<TensorValue> Evaluator::to_tensor(const Value& v, std::optional<DT
   if (const Dim* d = v.get<Dim>()) {
     DType t = like.value_or(DType::i64);
     if (t == DType::boolean) {
-      error(Code::LiteralDoesNotFit, span, "an int can't be an element of a bool tensor").help("`true` and `false` can");
+      error(Code::LiteralDoesNotFit, span, "an int can't be an element of a bool tensor")
+          .help("`true` and `false` can");
       return std::nullopt;
     }
     if (!d->is_constant()) return scalar(fill(*this, 1, {t, {}}, span));  // only in checks with symbolic sizes
@@ -137,7 +143,8 @@ std::optional<TensorValue> Evaluator::to_tensor(const Value& v, std::optional<DT
       error(Code::NotATensor, span, "a tensor or a number is needed here, not " + describe(v));
       return std::nullopt;
     }
-    error(Code::LiteralDoesNotFit, span, describe(v) + " doesn't become an element of " + dtype_name(like.value_or(DType::f32)))
+    error(Code::LiteralDoesNotFit, span,
+          describe(v) + " doesn't become an element of " + dtype_name(like.value_or(DType::f32)))
         .help("cast the tensor: `f32(x)`");
     return std::nullopt;
   }
@@ -146,8 +153,8 @@ std::optional<TensorValue> Evaluator::to_tensor(const Value& v, std::optional<DT
   return std::nullopt;
 }
 
-std::optional<std::vector<TensorValue>> unify(Evaluator& ev, const std::vector<Value>& values, const std::vector<Span>& spans,
-                                              Span span, const std::string& what) {
+std::optional<std::vector<TensorValue>> unify(Evaluator& ev, const std::vector<Value>& values,
+                                              const std::vector<Span>& spans, Span span, const std::string& what) {
   const TensorValue* leader = nullptr;
   size_t leader_at = 0;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -162,23 +169,29 @@ std::optional<std::vector<TensorValue>> unify(Evaluator& ev, const std::vector<V
     dtype = leader->type.dtype;
   } else {
     for (const Value& v : values)
-      if (const auto* r = v.get<RuntimeValue>(); v.get<double>() || (r && r->type.kind == host::Type::Kind::floating)) dtype = DType::f32;
+      if (const auto* r = v.get<RuntimeValue>(); v.get<double>() || (r && r->type.kind == host::Type::Kind::floating))
+        dtype = DType::f32;
   }
   std::vector<TensorValue> out;
   for (size_t i = 0; i < values.size(); ++i) {
     if (const auto* t = values[i].get<TensorValue>()) {
       if (leader && (t->type.dtype != leader->type.dtype || t->classes.has_value() != leader->classes.has_value())) {
-        DiagnosticBuilder b = ev.error(Code::DTypeMismatch, span, what + ": element types differ, " + type_text(*leader) + " and " + type_text(*t));
+        DiagnosticBuilder b =
+            ev.error(Code::DTypeMismatch, span,
+                     what + ": element types differ, " + type_text(*leader) + " and " + type_text(*t));
         b.label(spans[leader_at], "is " + type_text(*leader)).label(spans[i], "is " + type_text(*t));
         // The narrower meaning is converted: ints and bools to floats, labels to plain ints.
-        const bool first = t->classes ? false : leader->classes ? true : graph::is_float(t->type.dtype) && !graph::is_float(leader->type.dtype);
+        const bool first = t->classes        ? false
+                           : leader->classes ? true
+                                             : graph::is_float(t->type.dtype) && !graph::is_float(leader->type.dtype);
         const TensorValue& to = first ? *t : *leader;
         const Span from = first ? spans[leader_at] : spans[i];
         b.help("`" + std::string(graph::name(to.type.dtype)) + "(" + source_text(ev, from, "x") + ")` converts");
         return std::nullopt;
       }
       if (leader && t->classes && leader->classes && Dim::never_equal(*t->classes, *leader->classes)) {
-        ev.error(Code::ClassMismatch, span, what + ": " + type_text(*leader) + " and " + type_text(*t) + " have different numbers of classes")
+        ev.error(Code::ClassMismatch, span,
+                 what + ": " + type_text(*leader) + " and " + type_text(*t) + " have different numbers of classes")
             .label(spans[leader_at], "is " + type_text(*leader))
             .label(spans[i], "is " + type_text(*t));
         return std::nullopt;
@@ -193,8 +206,8 @@ std::optional<std::vector<TensorValue>> unify(Evaluator& ev, const std::vector<V
   return out;
 }
 
-std::optional<Operands> elementwise(Evaluator& ev, const std::vector<Value>& values, const std::vector<Span>& spans, Span span,
-                                    const std::string& what) {
+std::optional<Operands> elementwise(Evaluator& ev, const std::vector<Value>& values, const std::vector<Span>& spans,
+                                    Span span, const std::string& what) {
   auto tensors = unify(ev, values, spans, span, what);
   if (!tensors) return std::nullopt;
   Operands o;
@@ -229,8 +242,8 @@ bool need_number(Evaluator& ev, const TensorValue& x, Span at, const std::string
 
 // ---- the language's broadcasting (rule 27)
 
-std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorValue*>& xs, const std::vector<Span>& spans, Span span,
-                                                const std::string& what) {
+std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorValue*>& xs,
+                                                const std::vector<Span>& spans, Span span, const std::string& what) {
   size_t rank = 0;
   for (const TensorValue* x : xs) rank = std::max(rank, x->type.rank());
   auto span_of = [&](size_t i) { return i < spans.size() ? spans[i] : Span{}; };
@@ -241,8 +254,10 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
       for (size_t a = 0; a < x->type.rank(); ++a) {
         Dim& d = r[rank - x->type.rank() + a];
         const Dim& s = x->type.shape[a];
-        if (d == Dim(1)) d = s;
-        else if (!(s == Dim(1)) && !(s == d)) return std::nullopt;
+        if (d == Dim(1))
+          d = s;
+        else if (!(s == Dim(1)) && !(s == d))
+          return std::nullopt;
       }
     return r;
   };
@@ -275,7 +290,10 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
       if (s[a] == result[at] || s[a] == Dim(1)) continue;
       size_t big = from[at];
       for (size_t j = 0; j < xs.size(); ++j)
-        if (xs[j]->type.rank() == rank) { big = j; break; }
+        if (xs[j]->type.rank() == rank) {
+          big = j;
+          break;
+        }
       DiagnosticBuilder b = error(Code::BroadcastMismatch, span,
                                   what + ": " + shape_text(*xs[i]) + " doesn't fit into " + graph::str(result));
       b.label(span_of(big), "is " + type_text(*xs[big])).label(span_of(i), "is " + type_text(*xs[i]));
@@ -294,7 +312,8 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
           }
         }
         if (xs[big]->type.rank() == s.size() + 1 && result.back() == Dim(1))
-          b.help("or take the axis of size 1 from the other: `squeeze(" + source_text(*this, span_of(big), "x") + ", -1)`");
+          b.help("or take the axis of size 1 from the other: `squeeze(" + source_text(*this, span_of(big), "x") +
+                 ", -1)`");
       }
       return std::nullopt;
     }
@@ -306,7 +325,8 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
 
 Node* reshape_node(Evaluator& ev, Node* x, Shape shape, Span span) {
   if (x->type.shape == shape) return x;
-  if (!(graph::element_count(x->type.shape) == graph::element_count(shape))) return placeholder(ev, {x->type.dtype, shape}, span);
+  if (!(graph::element_count(x->type.shape) == graph::element_count(shape)))
+    return placeholder(ev, {x->type.dtype, shape}, span);
   return graph::reshape(ev.graph(), x, std::move(shape), span);
 }
 
@@ -339,14 +359,16 @@ Node* log_softmax_node(Evaluator& ev, Node* x, int64_t axis, Span span) {
   Node* m = graph::stop_gradient(g, graph::reduce(g, "max", x, {axis}, span), span);
   Node* shifted = graph::binary(g, "sub", x, broadcast_reduced(ev, m, shape, {axis}, span), span);
   Node* total = graph::reduce(g, "sum", graph::unary(g, "exp", shifted, span), {axis}, span);
-  return graph::binary(g, "sub", shifted, broadcast_reduced(ev, graph::unary(g, "log", total, span), shape, {axis}, span), span);
+  return graph::binary(g, "sub", shifted,
+                       broadcast_reduced(ev, graph::unary(g, "log", total, span), shape, {axis}, span), span);
 }
 
 Node* softmax_node(Evaluator& ev, Node* x, int64_t axis, Span span) {
   graph::Graph& g = ev.graph();
   const Shape shape = x->type.shape;
   Node* m = graph::stop_gradient(g, graph::reduce(g, "max", x, {axis}, span), span);
-  Node* e = graph::unary(g, "exp", graph::binary(g, "sub", x, broadcast_reduced(ev, m, shape, {axis}, span), span), span);
+  Node* e =
+      graph::unary(g, "exp", graph::binary(g, "sub", x, broadcast_reduced(ev, m, shape, {axis}, span), span), span);
   Node* total = graph::reduce(g, "sum", e, {axis}, span);
   return graph::binary(g, "div", e, broadcast_reduced(ev, total, shape, {axis}, span), span);
 }
@@ -361,8 +383,10 @@ std::optional<DTypeArg> dtype_arg(BuiltinCall& call, std::string_view name) {
   const ArgValue& a = call.arg(name);
   if (a.value.is_none() || a.value.is_poison()) return std::nullopt;
   std::string text;
-  if (const auto* b = a.value.get<const Builtin*>()) text = std::string((*b)->name);
-  else if (const auto* s = a.value.get<std::string>()) text = *s;
+  if (const auto* b = a.value.get<const Builtin*>())
+    text = std::string((*b)->name);
+  else if (const auto* s = a.value.get<std::string>())
+    text = *s;
   if (auto t = graph::dtype_from_name(text)) return DTypeArg{*t, std::nullopt, false};
   if (const auto* r = a.value.get<std::shared_ptr<RecordValue>>())
     if (const Value* c = (*r)->find("class"); c && c->get<Dim>()) {
@@ -370,7 +394,8 @@ std::optional<DTypeArg> dtype_arg(BuiltinCall& call, std::string_view name) {
       if (const Value* m = (*r)->find("missing")) d.missing = !m->is_none();
       return d;
     }
-  DiagnosticBuilder b = call.ev.error(Code::DTypeMismatch, a.span, "`" + std::string(name) + "` is an element type, not " + describe(a.value));
+  DiagnosticBuilder b = call.ev.error(Code::DTypeMismatch, a.span,
+                                      "`" + std::string(name) + "` is an element type, not " + describe(a.value));
   if (text == "float" || text == "double" || text == "int" || text == "long" || text == "half")
     b.help(text == "float" ? "`f32`" : text == "double" ? "`f64`" : text == "half" ? "`f16`" : "`i32` or `i64`");
   else
@@ -384,8 +409,9 @@ Value cast_value(Evaluator& ev, const Value& x, const DTypeArg& to, Span at, Spa
   Node* n = nullptr;
   if (const Dim* d = x.get<Dim>(); d && d->is_constant()) {
     const int64_t i = d->value();
-    n = graph::is_float(to.dtype) ? graph::constant(g, static_cast<double>(i), {to.dtype, {}}, span)
-                                  : graph::constant_int(g, to.dtype == DType::boolean ? i != 0 : i, {to.dtype, {}}, span);
+    n = graph::is_float(to.dtype)
+            ? graph::constant(g, static_cast<double>(i), {to.dtype, {}}, span)
+            : graph::constant_int(g, to.dtype == DType::boolean ? i != 0 : i, {to.dtype, {}}, span);
   } else if (const double* f = x.get<double>()) {
     if (graph::is_float(to.dtype)) {
       n = graph::constant(g, *f, {to.dtype, {}}, span);
@@ -397,7 +423,8 @@ Value cast_value(Evaluator& ev, const Value& x, const DTypeArg& to, Span at, Spa
     }
     // A literal below a cast is of the cast's type from the start (rule 25).
   } else if (const SequenceValue* s = sequence(x); s && s->is_list) {
-    ev.error(Code::NotATensor, at, "a cast takes a tensor or a number, not " + describe(x)).help("`tensor([…], dtype = " + dtype_name(to.dtype) + ")`");
+    ev.error(Code::NotATensor, at, "a cast takes a tensor or a number, not " + describe(x))
+        .help("`tensor([…], dtype = " + dtype_name(to.dtype) + ")`");
     return {};
   } else {
     auto t = ev.to_tensor(x, std::nullopt, at);
@@ -408,8 +435,8 @@ Value cast_value(Evaluator& ev, const Value& x, const DTypeArg& to, Span at, Spa
           .help("`i64(" + source_text(ev, at, "x") + ")` truncates it first");
       return {};
     }
-    if (to.classes && t->classes && Dim::never_equal(*t->classes, *to.classes) && t->classes->is_constant() && to.classes->is_constant() &&
-        t->classes->value() > to.classes->value()) {
+    if (to.classes && t->classes && Dim::never_equal(*t->classes, *to.classes) && t->classes->is_constant() &&
+        to.classes->is_constant() && t->classes->value() > to.classes->value()) {
       ev.error(Code::ClassMismatch, at, type_text(*t) + " holds labels that class(" + to.classes->str() + ") can't");
       return {};
     }

@@ -32,24 +32,26 @@ inline Node* like(Evaluator& ev, Node* x, double value) { return fill(ev, value,
 /// For checks with symbolic sizes whose proof has to wait until they are known: a node with the right type only.
 Node* placeholder(Evaluator& ev, const TensorType& type, Span span);
 
-/// Operands of one elementwise op, made tensors of one element type: host numbers take the tensors' type. Reports what doesn't fit.
-std::optional<std::vector<TensorValue>> unify(Evaluator& ev, const std::vector<Value>& values, const std::vector<Span>& spans,
-                                              Span span, const std::string& what);
+/// Operands of one elementwise op, made tensors of one element type: host numbers take the tensors' type. Reports what
+/// doesn't fit.
+std::optional<std::vector<TensorValue>> unify(Evaluator& ev, const std::vector<Value>& values,
+                                              const std::vector<Span>& spans, Span span, const std::string& what);
 /// unify, then the nodes, broadcast to the common shape.
 struct Operands {
   std::vector<TensorValue> values;
   std::vector<Node*> nodes;
   Shape shape;
 };
-std::optional<Operands> elementwise(Evaluator& ev, const std::vector<Value>& values, const std::vector<Span>& spans, Span span,
-                                    const std::string& what);
+std::optional<Operands> elementwise(Evaluator& ev, const std::vector<Value>& values, const std::vector<Span>& spans,
+                                    Span span, const std::string& what);
 /// False with a diagnostic that offers the cast unless x has a float type.
 bool need_float(Evaluator& ev, const TensorValue& x, Span at, const std::string& what);
 /// False with a diagnostic where x holds class indices, which aren't numbers.
 bool need_number(Evaluator& ev, const TensorValue& x, Span at, const std::string& what);
 
 // Compositions on nodes.
-Node* keep_axes(Evaluator& ev, Node* reduced, const Shape& original, const IntList& axes, Span span);  ///< reduced axes come back as 1
+Node* keep_axes(Evaluator& ev, Node* reduced, const Shape& original, const IntList& axes,
+                Span span);  ///< reduced axes come back as 1
 Node* broadcast_reduced(Evaluator& ev, Node* reduced, const Shape& original, const IntList& axes, Span span);
 Node* sigmoid_node(Evaluator& ev, Node* x, Span span);
 Node* log_softmax_node(Evaluator& ev, Node* x, int64_t axis, Span span);
@@ -77,7 +79,8 @@ enum class ViewStep { permute, slice, expand, flip, other };
 /// Strides of x, spelled out where it is contiguous.
 std::vector<Dim> strides_of(const TensorValue& x);
 /// A result that shares x's memory: `strides` of the result; keeps classes, kind; remembers who broke contiguity.
-TensorValue view_result(Evaluator& ev, const TensorValue& x, Node* node, std::vector<Dim> strides, Span span, const std::string& name);
+TensorValue view_result(Evaluator& ev, const TensorValue& x, Node* node, std::vector<Dim> strides, Span span,
+                        const std::string& name);
 TensorValue permute_value(Evaluator& ev, const TensorValue& x, const IntList& perm, Span span, const std::string& name);
 /// The strides with which x can be seen as `shape`; nullopt: only a copy can.
 std::optional<std::vector<Dim>> view_strides(const TensorValue& x, const Shape& shape);
@@ -88,8 +91,10 @@ TensorValue carry(Evaluator& ev, const TensorValue& x, Node* node, Span span);
 std::vector<Dim> dense_strides(const Shape& shape);
 
 // ---- matmul.cpp, einsum.cpp
-Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Span span, Span a_span, Span b_span, const std::string& what);
-Value tensor_binary(Evaluator& ev, ast::BinaryOp op, const Value& a, const Value& b, Span span, Span a_span, Span b_span);
+Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Span span, Span a_span, Span b_span,
+                   const std::string& what);
+Value tensor_binary(Evaluator& ev, ast::BinaryOp op, const Value& a, const Value& b, Span span, Span a_span,
+                    Span b_span);
 /// Tables of the files, joined in builtins_tensor.cpp.
 std::vector<Builtin> math_builtins();
 std::vector<Builtin> reduce_builtins();

@@ -5,7 +5,7 @@
 
 namespace nnlc::sema {
 
-extern const Builtin kUpdate;   ///< the method `opt.update(g)`
+extern const Builtin kUpdate;  ///< the method `opt.update(g)`
 
 std::optional<double> static_number(const Value& v);
 bool is_callable(const Value& v);

@@ -18,14 +18,22 @@ namespace {
 std::string of_type(const host::Type& t) {
   using K = host::Type::Kind;
   switch (t.kind) {
-    case K::none: return "None";
-    case K::integer: return "an int";
-    case K::floating: return "a float";
-    case K::boolean: return "a bool";
-    case K::str: return "a str";
-    case K::list: return "a list";
-    case K::tuple: return fmt::format("a tuple of {}", t.items.size());
-    default: return t.str();
+    case K::none:
+      return "None";
+    case K::integer:
+      return "an int";
+    case K::floating:
+      return "a float";
+    case K::boolean:
+      return "a bool";
+    case K::str:
+      return "a str";
+    case K::list:
+      return "a list";
+    case K::tuple:
+      return fmt::format("a tuple of {}", t.items.size());
+    default:
+      return t.str();
   }
 }
 
@@ -61,7 +69,9 @@ struct Describe {
     if (size_t dot = name.find('.'); dot != std::string_view::npos) name = name.substr(dot + 1);
     return fmt::format("the method {}", name);
   }
-  std::string operator()(const std::shared_ptr<LayerClass>& c) const { return fmt::format("the layer {}", c->decl->name.text); }
+  std::string operator()(const std::shared_ptr<LayerClass>& c) const {
+    return fmt::format("the layer {}", c->decl->name.text);
+  }
   std::string operator()(const std::shared_ptr<LayerInstance>& l) const { return fmt::format("a {}", l->class_name); }
   std::string operator()(const std::shared_ptr<OptimizerClass>& c) const {
     return fmt::format("the optimizer {}", c->decl->name.text);

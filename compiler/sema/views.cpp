@@ -25,7 +25,8 @@ TensorValue carry(Evaluator& ev, const TensorValue& x, Node* node, Span span) {
   return r;
 }
 
-TensorValue view_result(Evaluator& ev, const TensorValue& x, Node* node, std::vector<Dim> strides, Span span, const std::string& name) {
+TensorValue view_result(Evaluator& ev, const TensorValue& x, Node* node, std::vector<Dim> strides, Span span,
+                        const std::string& name) {
   TensorValue r = carry(ev, x, node, span);
   const Shape& shape = r.type.shape;
   const std::vector<Dim> dense = dense_strides(shape);
@@ -39,7 +40,8 @@ TensorValue view_result(Evaluator& ev, const TensorValue& x, Node* node, std::ve
   return r;
 }
 
-TensorValue permute_value(Evaluator& ev, const TensorValue& x, const IntList& perm, Span span, const std::string& name) {
+TensorValue permute_value(Evaluator& ev, const TensorValue& x, const IntList& perm, Span span,
+                          const std::string& name) {
   const std::vector<Dim> from = strides_of(x);
   std::vector<Dim> to;
   for (int64_t p : perm) to.push_back(from[static_cast<size_t>(p)]);
@@ -61,8 +63,10 @@ std::optional<std::vector<Dim>> view_strides(const TensorValue& x, const Shape& 
   for (size_t i = 0; i < old.size(); ++i) {
     if (old[i] == Dim(1)) continue;
     const Dim& stride = x.layout.strides[i];
-    if (!pieces.empty() && pieces.back().stride == stride * old[i]) pieces.back() = {pieces.back().size * old[i], stride};
-    else pieces.push_back({old[i], stride});
+    if (!pieces.empty() && pieces.back().stride == stride * old[i])
+      pieces.back() = {pieces.back().size * old[i], stride};
+    else
+      pieces.push_back({old[i], stride});
   }
   std::vector<Dim> result(shape.size(), Dim(1));
   size_t p = pieces.size();

@@ -82,11 +82,26 @@ class DiagnosticBuilder {
   ~DiagnosticBuilder() {
     if (sink_) sink_->add(std::move(d_));
   }
-  DiagnosticBuilder& at(std::string text) { d_.label = std::move(text); return *this; }
-  DiagnosticBuilder& label(Span s, std::string text) { if (s.valid()) d_.labels.push_back({s, std::move(text)}); return *this; }
-  DiagnosticBuilder& note(std::string text) { d_.notes.push_back(std::move(text)); return *this; }
-  DiagnosticBuilder& help(std::string text) { d_.helps.push_back(std::move(text)); return *this; }
-  DiagnosticBuilder& fix(Span s, std::string replacement) { d_.fixes.push_back({s, std::move(replacement)}); return *this; }
+  DiagnosticBuilder& at(std::string text) {
+    d_.label = std::move(text);
+    return *this;
+  }
+  DiagnosticBuilder& label(Span s, std::string text) {
+    if (s.valid()) d_.labels.push_back({s, std::move(text)});
+    return *this;
+  }
+  DiagnosticBuilder& note(std::string text) {
+    d_.notes.push_back(std::move(text));
+    return *this;
+  }
+  DiagnosticBuilder& help(std::string text) {
+    d_.helps.push_back(std::move(text));
+    return *this;
+  }
+  DiagnosticBuilder& fix(Span s, std::string replacement) {
+    d_.fixes.push_back({s, std::move(replacement)});
+    return *this;
+  }
 
  private:
   Diagnostics* sink_;

@@ -23,9 +23,9 @@ struct LineColumn {
 };
 
 struct SourceFile {
-  std::string path;               ///< as the user wrote it; shown in diagnostics
-  std::string text;               ///< UTF-8, without a BOM
-  bool is_library = false;        ///< ships inside nnlc: errors are reported at the user's line instead
+  std::string path;         ///< as the user wrote it; shown in diagnostics
+  std::string text;         ///< UTF-8, without a BOM
+  bool is_library = false;  ///< ships inside nnlc: errors are reported at the user's line instead
   std::vector<uint32_t> line_starts;
   std::string_view line(uint32_t number) const;  ///< without its line end; number is 1-based
 };

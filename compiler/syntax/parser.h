@@ -15,7 +15,8 @@ std::unique_ptr<ast::Program> parse(const SourceManager& sources, uint32_t file,
 /// The `ast` stage of `nnlc emit`: one node a line, indented, with spans.
 std::string dump(const ast::Program& program, const SourceManager& sources);
 
-/// The program in canonical layout; comments and blank lines between statements are kept. The file must parse without errors.
+/// The program in canonical layout; comments and blank lines between statements are kept. The file must parse without
+/// errors.
 std::string format(const SourceManager& sources, uint32_t file);
 
 /// An expression as source text on one line (for diagnostics).

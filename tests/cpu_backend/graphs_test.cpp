@@ -1,5 +1,5 @@
-// Whole graphs: fused row kernels, updates in place, random graphs, a training step with its gradients; the same bits for every number
-// of threads.
+// Whole graphs: fused row kernels, updates in place, random graphs, a training step with its gradients; the same bits
+// for every number of threads.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -78,7 +78,8 @@ Graph mlp_step(int64_t batch, int64_t in, int64_t hidden, int64_t out) {
     const TensorType& type = params[i]->type;
     auto k = [&](double c) { return constant(g, c, type); };
     Node* m1 = binary(g, "add", binary(g, "mul", m[i], k(0.9)), binary(g, "mul", grads[i], k(0.1)));
-    Node* v1 = binary(g, "add", binary(g, "mul", v[i], k(0.999)), binary(g, "mul", binary(g, "mul", grads[i], grads[i]), k(0.001)));
+    Node* v1 = binary(g, "add", binary(g, "mul", v[i], k(0.999)),
+                      binary(g, "mul", binary(g, "mul", grads[i], grads[i]), k(0.001)));
     auto correction = [&](double beta) {
       Node* p = binary(g, "pow", constant(g, beta, t->type), t);
       return broadcast_to(g, binary(g, "sub", constant(g, 1, t->type), p), type.shape);
@@ -132,7 +133,8 @@ TEST_CASE("row kernels") {
 
 TEST_CASE("sums over each choice of axes") {
   for (auto shape : {Shape{7, 33, 5}, Shape{64, 10, 3}, Shape{2, 1, 100}}) {
-    for (auto axes : {IntList{0}, IntList{1}, IntList{2}, IntList{0, 1}, IntList{0, 2}, IntList{1, 2}, IntList{0, 1, 2}}) {
+    for (auto axes :
+         {IntList{0}, IntList{1}, IntList{2}, IntList{0, 1}, IntList{0, 2}, IntList{1, 2}, IntList{0, 1, 2}}) {
       for (const char* op : {"sum", "max", "min", "prod"}) {
         Graph g;
         Node* x = g.add_input({DType::f32, shape}, "x", {});
@@ -173,12 +175,18 @@ TEST_CASE("movement reads in place") {
 }
 
 TEST_CASE("products of every layout") {
-  struct Case { const char *a, *b, *o; Shape sa, sb; };
-  for (auto& c : {Case{"mk", "kn", "mn", {37, 53}, {53, 45}}, Case{"mk", "nk", "mn", {64, 100}, {10, 100}}, Case{"km", "kn", "mn", {64, 30}, {64, 50}},
-                  Case{"km", "nk", "nm", {20, 33}, {18, 20}}, Case{"bhqd", "bhkd", "bhqk", {2, 3, 20, 16}, {2, 3, 24, 16}},
-                  Case{"bqhd", "bkhd", "bhqk", {2, 20, 3, 16}, {2, 24, 3, 16}}, Case{"bhqk", "bkhd", "bqhd", {2, 3, 20, 24}, {2, 24, 3, 16}},
-                  Case{"nchwij", "ocij", "nohw", {2, 3, 8, 8, 3, 3}, {8, 3, 3, 3}}, Case{"abk", "kc", "abc", {4, 5, 32}, {32, 12}},
-                  Case{"k", "kn", "n", {50}, {50, 20}}, Case{"mk", "k", "m", {30, 50}, {50}}, Case{"akb", "bck", "ac", {9, 8, 7}, {7, 11, 8}}}) {
+  struct Case {
+    const char *a, *b, *o;
+    Shape sa, sb;
+  };
+  for (auto& c : {Case{"mk", "kn", "mn", {37, 53}, {53, 45}}, Case{"mk", "nk", "mn", {64, 100}, {10, 100}},
+                  Case{"km", "kn", "mn", {64, 30}, {64, 50}}, Case{"km", "nk", "nm", {20, 33}, {18, 20}},
+                  Case{"bhqd", "bhkd", "bhqk", {2, 3, 20, 16}, {2, 3, 24, 16}},
+                  Case{"bqhd", "bkhd", "bhqk", {2, 20, 3, 16}, {2, 24, 3, 16}},
+                  Case{"bhqk", "bkhd", "bqhd", {2, 3, 20, 24}, {2, 24, 3, 16}},
+                  Case{"nchwij", "ocij", "nohw", {2, 3, 8, 8, 3, 3}, {8, 3, 3, 3}},
+                  Case{"abk", "kc", "abc", {4, 5, 32}, {32, 12}}, Case{"k", "kn", "n", {50}, {50, 20}},
+                  Case{"mk", "k", "m", {30, 50}, {50}}, Case{"akb", "bck", "ac", {9, 8, 7}, {7, 11, 8}}}) {
     for (DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i32}) {
       Graph g;
       Node* a = g.add_input({t, c.sa}, "a", {});
@@ -227,13 +235,13 @@ TEST_CASE("updates in place") {
   Node* e = g.add_input(f32({30}), "e", {});
   Node* sum = binary(g, "add", a, b);
   g.outputs.push_back({sum, a});
-  g.outputs.push_back({binary(g, "sub", a, b), b});                        // reads the old a
-  g.outputs.push_back({reshape(g, permute(g, c, {1, 0}), {20, 15}), c});   // reads other places than it writes
-  g.outputs.push_back({e, d});                                             // exchanged
+  g.outputs.push_back({binary(g, "sub", a, b), b});                       // reads the old a
+  g.outputs.push_back({reshape(g, permute(g, c, {1, 0}), {20, 15}), c});  // reads other places than it writes
+  g.outputs.push_back({e, d});                                            // exchanged
   g.outputs.push_back({d, e});
   g.outputs.push_back({reduce(g, "sum", a, {0}), nullptr});
-  g.outputs.push_back({a, nullptr});                                       // the value before
-  g.outputs.push_back({sum, nullptr});                                     // one value twice
+  g.outputs.push_back({a, nullptr});    // the value before
+  g.outputs.push_back({sum, nullptr});  // one value twice
   CHECK(test::check(g, {}, 1, 20) == "");
 }
 
@@ -296,11 +304,14 @@ TEST_CASE("attention with its gradients") {
   Node* x = g.add_input(f32({b, t, c}), "x", {});
   std::vector<Node*> w;
   for (int i = 0; i < 3; i++) w.push_back(g.add_input(f32({c, c}), "w", {}));
-  auto heads = [&](Node* m) { return permute(g, reshape(g, contract(g, x, m, "btc", "dc", "btd"), {b, t, h, d}), {0, 2, 1, 3}); };
+  auto heads = [&](Node* m) {
+    return permute(g, reshape(g, contract(g, x, m, "btc", "dc", "btd"), {b, t, h, d}), {0, 2, 1, 3});
+  };
   Node *q = heads(w[0]), *k = heads(w[1]), *v = heads(w[2]);
   Node* s = contract(g, q, k, "bhqd", "bhkd", "bhqk");
   s = binary(g, "mul", s, constant(g, 0.25, s->type));
-  Node* past = binary(g, "le", iota(g, typed(DType::i64, {b, h, t, t}), 3), iota(g, typed(DType::i64, {b, h, t, t}), 2));
+  Node* past =
+      binary(g, "le", iota(g, typed(DType::i64, {b, h, t, t}), 3), iota(g, typed(DType::i64, {b, h, t, t}), 2));
   s = select(g, past, s, constant(g, -1e9, s->type));
   auto spread = [&](Node* r) { return broadcast(g, r, s->type.shape, {0, 1, 2}); };
   Node* e = unary(g, "exp", binary(g, "sub", s, spread(stop_gradient(g, reduce(g, "max", s, {3})))));
@@ -314,7 +325,8 @@ TEST_CASE("attention with its gradients") {
 }
 
 TEST_CASE("a second start takes its code from the cache") {
-  std::string folder = (std::filesystem::temp_directory_path() / ("nnlc_cpu_backend_" + std::to_string(getpid()))).string();
+  std::string folder =
+      (std::filesystem::temp_directory_path() / ("nnlc_cpu_backend_" + std::to_string(getpid()))).string();
   Graph g = mlp_step(16, 40, 24, 10);
   auto inputs = inputs_for(g, 3);
   std::vector<std::string> first;
@@ -372,18 +384,42 @@ TEST_CASE("random graphs") {
     for (int s = 0; s < steps; s++) {
       Node* a = whole[pick(whole.size())];
       switch (pick(14)) {
-        case 0: whole.push_back(unary(g, "tanh", a)); break;
-        case 1: whole.push_back(binary(g, "add", a, whole[pick(whole.size())])); break;
-        case 2: whole.push_back(binary(g, "mul", a, unary(g, "tanh", whole[pick(whole.size())]))); break;
-        case 3: per_row.push_back(unary(g, "tanh", reduce(g, pick(2) ? "sum" : "max", a, {1}))); break;
-        case 4: per_column.push_back(unary(g, "tanh", reduce(g, pick(2) ? "sum" : "min", a, {0}))); break;
-        case 5: whole.push_back(binary(g, "sub", a, broadcast(g, per_row[pick(per_row.size())], full, {0}))); break;
-        case 6: whole.push_back(binary(g, "mul", a, broadcast(g, per_column[pick(per_column.size())], full, {1}))); break;
-        case 7: whole.push_back(unary(g, "tanh", contract(g, a, whole[pick(whole.size())], "mk", "nk", "mn")->type.shape == full ? contract(g, a, a, "mk", "nk", "mn") : a)); break;
-        case 8: whole.push_back(flip(g, a, {int64_t(pick(2))})); break;
-        case 9: whole.push_back(unary(g, "sign", a)); break;
+        case 0:
+          whole.push_back(unary(g, "tanh", a));
+          break;
+        case 1:
+          whole.push_back(binary(g, "add", a, whole[pick(whole.size())]));
+          break;
+        case 2:
+          whole.push_back(binary(g, "mul", a, unary(g, "tanh", whole[pick(whole.size())])));
+          break;
+        case 3:
+          per_row.push_back(unary(g, "tanh", reduce(g, pick(2) ? "sum" : "max", a, {1})));
+          break;
+        case 4:
+          per_column.push_back(unary(g, "tanh", reduce(g, pick(2) ? "sum" : "min", a, {0})));
+          break;
+        case 5:
+          whole.push_back(binary(g, "sub", a, broadcast(g, per_row[pick(per_row.size())], full, {0})));
+          break;
+        case 6:
+          whole.push_back(binary(g, "mul", a, broadcast(g, per_column[pick(per_column.size())], full, {1})));
+          break;
+        case 7:
+          whole.push_back(unary(g, "tanh",
+                                contract(g, a, whole[pick(whole.size())], "mk", "nk", "mn")->type.shape == full
+                                    ? contract(g, a, a, "mk", "nk", "mn")
+                                    : a));
+          break;
+        case 8:
+          whole.push_back(flip(g, a, {int64_t(pick(2))}));
+          break;
+        case 9:
+          whole.push_back(unary(g, "sign", a));
+          break;
         case 11: {
-          Node *u = reshape(g, per_row[pick(per_row.size())], {rows, 1}), *v = reshape(g, per_column[pick(per_column.size())], {columns, 1});
+          Node *u = reshape(g, per_row[pick(per_row.size())], {rows, 1}),
+               *v = reshape(g, per_column[pick(per_column.size())], {columns, 1});
           whole.push_back(unary(g, "tanh", contract(g, u, v, "mk", "nk", "mn")));
           break;
         }
@@ -392,8 +428,12 @@ TEST_CASE("random graphs") {
           whole.push_back(unary(g, "tanh", contract(g, square, a, "mk", "kn", "mn")));
           break;
         }
-        case 10: whole.push_back(reshape(g, permute(g, reshape(g, a, {columns, rows}), {1, 0}), full)); break;
-        default: whole.push_back(select(g, binary(g, "lt", a, whole[0]), a, unary(g, "neg", a))); break;
+        case 10:
+          whole.push_back(reshape(g, permute(g, reshape(g, a, {columns, rows}), {1, 0}), full));
+          break;
+        default:
+          whole.push_back(select(g, binary(g, "lt", a, whole[0]), a, unary(g, "neg", a)));
+          break;
       }
     }
     g.outputs.push_back({whole.back(), whole[1]});

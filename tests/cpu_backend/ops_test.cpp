@@ -22,7 +22,8 @@ codegen::Backend& reference() {
   return *b;
 }
 
-std::string check(const Graph& g, const Inputs& how, unsigned seed, double scale, const std::string& features, int threads) {
+std::string check(const Graph& g, const Inputs& how, unsigned seed, double scale, const std::string& features,
+                  int threads) {
   std::mt19937 r(seed);
   std::vector<RefTensor> inputs;
   for (const Node* i : g.inputs) inputs.push_back(random_tensor(i->type, how, r));
@@ -63,7 +64,8 @@ bool build(Graph& g, const OpDef& op, const OpSample& s, DType as) {
 TEST_CASE("each op computes what it means") {
   for (const OpDef* op : all_ops()) {
     for (size_t s = 0; s < op->samples.size(); s++) {
-      for (DType as : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16, DType::i8, DType::u8}) {
+      for (DType as : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16, DType::i8,
+                       DType::u8}) {
         Graph g;
         if (!build(g, *op, op->samples[s], as)) continue;
         CAPTURE(op->name);

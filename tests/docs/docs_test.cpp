@@ -1,6 +1,6 @@
 // Runs every ```nnl block of the documents: it must run; where it is marked `error N0203`, `nnlc check` must refuse it
-// with that code; where an ```output block follows, it must print exactly that. A block marked `data` reads real data sets:
-// it is run where NNL_DATA is set, and only checked for syntax elsewhere.
+// with that code; where an ```output block follows, it must print exactly that. A block marked `data` reads real data
+// sets: it is run where NNL_DATA is set, and only checked for syntax elsewhere.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -71,7 +71,8 @@ struct Finished {
 
 Finished nnlc(const fs::path& folder, const std::string& arguments) {
   Finished f;
-  const std::string command = fmt::format("cd '{}' && '{}' {} >stdout 2>stderr", folder.string(), NNLC_EXECUTABLE, arguments);
+  const std::string command =
+      fmt::format("cd '{}' && '{}' {} >stdout 2>stderr", folder.string(), NNLC_EXECUTABLE, arguments);
   const int status = std::system(command.c_str());
   f.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   f.out = read_file(folder / "stdout");

@@ -22,16 +22,21 @@ namespace {
 /// Nests are small: so many share a module.
 constexpr int kNestsPerModule = 12;
 
-struct FreeBytes { void operator()(uint8_t* p) const { std::free(p); } };
+struct FreeBytes {
+  void operator()(uint8_t* p) const { std::free(p); }
+};
 using Bytes = std::unique_ptr<uint8_t, FreeBytes>;
-Bytes allocate(int64_t n) {
-  return Bytes(static_cast<uint8_t*>(std::aligned_alloc(64, size_t((n + 127) / 64 * 64))));
-}
+Bytes allocate(int64_t n) { return Bytes(static_cast<uint8_t*>(std::aligned_alloc(64, size_t((n + 127) / 64 * 64)))); }
 
 class CpuStep : public CompiledStep {
  public:
-  CpuStep(std::shared_ptr<nnl::Team> team, std::shared_ptr<Jit> jit, loop::Plan plan, std::vector<KernelFn> kernels, int64_t scratch)
-      : team_(std::move(team)), jit_(std::move(jit)), plan_(std::move(plan)), kernels_(std::move(kernels)), scratch_(allocate(scratch)) {
+  CpuStep(std::shared_ptr<nnl::Team> team, std::shared_ptr<Jit> jit, loop::Plan plan, std::vector<KernelFn> kernels,
+          int64_t scratch)
+      : team_(std::move(team)),
+        jit_(std::move(jit)),
+        plan_(std::move(plan)),
+        kernels_(std::move(kernels)),
+        scratch_(allocate(scratch)) {
     arena_ = allocate(plan_.arena_bytes);
     for (auto& c : plan_.constants) {
       constants_.push_back(allocate(int64_t(c.size())));
@@ -40,9 +45,12 @@ class CpuStep : public CompiledStep {
     pointers_.resize(plan_.buffers.size());
     for (size_t i = 0; i < plan_.buffers.size(); i++) {
       auto& b = plan_.buffers[i];
-      if (b.kind == loop::Buffer::Kind::temp) pointers_[i] = arena_.get() + b.offset;
-      else if (b.kind == loop::Buffer::Kind::constant) pointers_[i] = constants_[b.slot].get();
-      else outside_.push_back({int(i), b.slot});
+      if (b.kind == loop::Buffer::Kind::temp)
+        pointers_[i] = arena_.get() + b.offset;
+      else if (b.kind == loop::Buffer::Kind::constant)
+        pointers_[i] = constants_[b.slot].get();
+      else
+        outside_.push_back({int(i), b.slot});
     }
     size_t n = 0;
     for (auto& l : plan_.launches) {
@@ -70,8 +78,10 @@ class CpuStep : public CompiledStep {
       if (l.single && thread != 0) continue;
       int64_t count = l.single ? 1 : threads;
       void* const* args = args_.data() + first_[i];
-      if (kernels_[l.kernel]) kernels_[l.kernel](args, scratch_.get(), thread, count);
-      else run_library(plan_.kernels[l.kernel], args, thread, count);
+      if (kernels_[l.kernel])
+        kernels_[l.kernel](args, scratch_.get(), thread, count);
+      else
+        run_library(plan_.kernels[l.kernel], args, thread, count);
     }
   }
 
@@ -89,7 +99,8 @@ class CpuStep : public CompiledStep {
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options)
-      : team_(std::make_shared<nnl::Team>(nnl::TeamOptions{options.threads, false, -1})), jit_(std::make_shared<Jit>(with_threads(options))) {}
+      : team_(std::make_shared<nnl::Team>(nnl::TeamOptions{options.threads, false, -1})),
+        jit_(std::make_shared<Jit>(with_threads(options))) {}
 
   std::unique_ptr<CompiledStep> compile(graph::Graph g) override {
     loop::Plan plan = plan_of(g);
@@ -103,8 +114,10 @@ class CpuBackend : public Backend {
       names.push_back("nnl_" + content_hash(texts.back()));
       if (k.kind == loop::Kernel::Kind::library) continue;
       scratch = std::max(scratch, scratch_bytes(k, jit_->target(), threads()));
-      if (auto it = known_.find(texts.back()); it != known_.end()) kernels[i] = it->second;
-      else missing.push_back(int(i));
+      if (auto it = known_.find(texts.back()); it != known_.end())
+        kernels[i] = it->second;
+      else
+        missing.push_back(int(i));
     }
     if (!missing.empty()) {
       std::vector<std::string> symbols;
@@ -127,11 +140,14 @@ class CpuBackend : public Backend {
       if (plan.kernels[i].kind != loop::Kernel::Kind::library) all.push_back(int(i));
     }
     std::string out;
-    for (auto& m : modules(plan, all, names)) out += stage == "llvm" ? jit_->optimized_text(std::move(m)) : jit_->assembly(std::move(m));
+    for (auto& m : modules(plan, all, names))
+      out += stage == "llvm" ? jit_->optimized_text(std::move(m)) : jit_->assembly(std::move(m));
     return out;
   }
 
-  std::string describe() const override { return fmt::format("{}, {} thread{}", jit_->describe(), threads(), threads() == 1 ? "" : "s"); }
+  std::string describe() const override {
+    return fmt::format("{}, {} thread{}", jit_->describe(), threads(), threads() == 1 ? "" : "s");
+  }
 
  private:
   static CpuOptions with_threads(CpuOptions o) {
@@ -151,7 +167,8 @@ class CpuBackend : public Backend {
     return loop::lower(g);
   }
 
-  std::vector<IrModule> modules(const loop::Plan& plan, const std::vector<int>& wanted, const std::vector<std::string>& names) {
+  std::vector<IrModule> modules(const loop::Plan& plan, const std::vector<int>& wanted,
+                                const std::vector<std::string>& names) {
     std::vector<IrModule> out;
     int in_nest_module = kNestsPerModule;
     size_t nest_module = 0;
@@ -185,6 +202,8 @@ class CpuBackend : public Backend {
 
 }  // namespace cpu
 
-std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) { return std::make_unique<cpu::CpuBackend>(options); }
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
+  return std::make_unique<cpu::CpuBackend>(options);
+}
 
 }  // namespace nnlc::codegen

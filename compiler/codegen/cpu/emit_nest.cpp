@@ -1,7 +1,7 @@
-// Fused loop nests. One axis is walked in vectors: the one along which most of the memory is contiguous. If it is an outer axis
-// (sums over columns), every lane is a row of its own; if it is an inner one, reductions fold the lanes at the end of a row.
-// The lane count depends on the kernel alone, and only whole rows (or vectors of rows) are given to threads, so results don't depend on
-// their number.
+// Fused loop nests. One axis is walked in vectors: the one along which most of the memory is contiguous. If it is an
+// outer axis (sums over columns), every lane is a row of its own; if it is an inner one, reductions fold the lanes at
+// the end of a row. The lane count depends on the kernel alone, and only whole rows (or vectors of rows) are given to
+// threads, so results don't depend on their number.
 #include <algorithm>
 #include <functional>
 #include <limits>
@@ -29,17 +29,24 @@ class NestEmitter {
     choose_vector();
     for (size_t a = 0; a < k.axes.size(); a++) (k.axes[a].outer ? outer_ : inner_).push_back(int(a));
     for (auto* list : {&outer_, &inner_})
-      if (auto it = std::find(list->begin(), list->end(), x.vector_axis); it != list->end()) std::rotate(it, it + 1, list->end());
+      if (auto it = std::find(list->begin(), list->end(), x.vector_axis); it != list->end())
+        std::rotate(it, it + 1, list->end());
     choose_split();
     find_needed();
     find_kept();
-    if (split_ < 0) b.when(b.CreateICmpEQ(thread_, b.i64(0)), [&] { outer(0); });
-    else outer(0);
+    if (split_ < 0)
+      b.when(b.CreateICmpEQ(thread_, b.i64(0)), [&] { outer(0); });
+    else
+      outer(0);
   }
 
  private:
   /// A costly value that several passes over a row read is kept on the stack.
-  struct Kept { int expr; size_t first; Value* memory; };
+  struct Kept {
+    int expr;
+    size_t first;
+    Value* memory;
+  };
   void choose_vector();
   void choose_split();
   void find_needed();
@@ -62,9 +69,9 @@ class NestEmitter {
   const Kernel& k;
   ExprEmitter x;
   std::vector<int> outer_, inner_;
-  std::vector<int> needed_;                 ///< expressions that some store or reduction reaches, operands first
+  std::vector<int> needed_;                    ///< expressions that some store or reduction reaches, operands first
   std::vector<std::vector<int>> phase_needs_;  ///< the same for each phase
-  std::vector<bool> after_reduction_;       ///< needs the result of a reduction
+  std::vector<bool> after_reduction_;          ///< needs the result of a reduction
   std::vector<Kept> kept_;
   int split_ = -1;
   Value *thread_ = nullptr, *threads_ = nullptr;
@@ -86,7 +93,11 @@ void NestEmitter::choose_vector() {
       if (e.fn == Fn::load) access(e.offset, 2);
     for (auto& p : k.phases)
       for (auto& s : p.stores) access(s.offset, 2);
-    score = score * 64 + (k.axes[a].size >= 8 ? 2048 : k.axes[a].size >= 4 ? 512 : 0) + std::min<int64_t>(k.axes[a].size, 63) + (1 << 20);
+    score = score * 64 +
+            (k.axes[a].size >= 8   ? 2048
+             : k.axes[a].size >= 4 ? 512
+                                   : 0) +
+            std::min<int64_t>(k.axes[a].size, 63) + (1 << 20);
     if (score > best) best = score, x.vector_axis = int(a);
   }
   if (x.vector_axis < 0) return;
@@ -97,7 +108,9 @@ void NestEmitter::choose_vector() {
 int64_t NestEmitter::lanes_for(int axis) const {
   int64_t size = k.axes[axis].size, heavy = 0, wide = 4;
   for (auto& e : k.exprs) {
-    if ((e.fn >= Fn::exp && e.fn <= Fn::erf) || e.fn == Fn::pow || e.fn == Fn::random || e.fn == Fn::div || e.fn == Fn::rem) heavy++;
+    if ((e.fn >= Fn::exp && e.fn <= Fn::erf) || e.fn == Fn::pow || e.fn == Fn::random || e.fn == Fn::div ||
+        e.fn == Fn::rem)
+      heavy++;
     if (graph::size_bytes(e.type) == 8 && e.fn != Fn::constant) wide = 8;
   }
   int64_t natural = std::max<int64_t>(4, b.target.vector_bytes / 4);
@@ -178,7 +191,8 @@ void NestEmitter::find_kept() {
     if (count * 8 * int64_t(kept_.size() + 1) > 96 * 1024) break;
     int first = -1, uses = 0;
     for (size_t p = 0; p < k.phases.size(); p++)
-      if (k.phases[p].loops && std::find(phase_needs_[p].begin(), phase_needs_[p].end(), int(e)) != phase_needs_[p].end()) {
+      if (k.phases[p].loops &&
+          std::find(phase_needs_[p].begin(), phase_needs_[p].end(), int(e)) != phase_needs_[p].end()) {
         if (first < 0) first = int(p);
         uses++;
       }
@@ -220,7 +234,8 @@ void NestEmitter::hoist(uint64_t open_axes, bool rows) {
   }
 }
 
-/// A loop over [lo, hi) of an axis. In the vector axis by whole vectors, with a narrower tail; values found inside are forgotten outside.
+/// A loop over [lo, hi) of an axis. In the vector axis by whole vectors, with a narrower tail; values found inside are
+/// forgotten outside.
 void NestEmitter::over_axis(int axis, Value* lo, Value* hi, Values& carried, llvm::function_ref<Values(Values)> body) {
   auto saved = x.values;
   auto once = [&](Value* i, Values c) {
@@ -244,8 +259,10 @@ void NestEmitter::over_axis(int axis, Value* lo, Value* hi, Values& carried, llv
     return out;
   };
   auto* constant = llvm::dyn_cast<llvm::ConstantInt>(hi);
-  if (constant && constant->getSExtValue() == total) carried = tail();
-  else carried = b.choose(b.CreateICmpEQ(hi, b.i64(total)), tail, [&] { return carried; });
+  if (constant && constant->getSExtValue() == total)
+    carried = tail();
+  else
+    carried = b.choose(b.CreateICmpEQ(hi, b.i64(total)), tail, [&] { return carried; });
 }
 
 void NestEmitter::outer(size_t depth) {
@@ -267,7 +284,8 @@ Value* NestEmitter::neutral(ReduceKind kind, DType t, llvm::Type* type) {
   bool low = kind == ReduceKind::max || kind == ReduceKind::argmax;
   if (kind == ReduceKind::sum) return b.number(type, 0);
   if (kind == ReduceKind::prod) return b.number(type, 1);
-  if (graph::is_float(t)) return b.number(type, low ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity());
+  if (graph::is_float(t))
+    return b.number(type, low ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity());
   unsigned bits = type->getScalarSizeInBits();
   llvm::APInt v = t == DType::u8 ? (low ? llvm::APInt::getMinValue(bits) : llvm::APInt::getMaxValue(bits))
                                  : (low ? llvm::APInt::getSignedMinValue(bits) : llvm::APInt::getSignedMaxValue(bits));
@@ -277,10 +295,14 @@ Value* NestEmitter::neutral(ReduceKind kind, DType t, llvm::Type* type) {
 Value* NestEmitter::combine(ReduceKind kind, DType t, Value* a, Value* v) {
   bool f = graph::is_float(t), u = t == DType::u8;
   switch (kind) {
-    case ReduceKind::sum: return f ? b.CreateFAdd(a, v) : b.CreateAdd(a, v);
-    case ReduceKind::prod: return f ? b.CreateFMul(a, v) : b.CreateMul(a, v);
-    case ReduceKind::max: return f ? b.fmax(a, v) : b.CreateSelect(u ? b.CreateICmpUGT(v, a) : b.CreateICmpSGT(v, a), v, a);
-    default: return f ? b.fmin(a, v) : b.CreateSelect(u ? b.CreateICmpULT(v, a) : b.CreateICmpSLT(v, a), v, a);
+    case ReduceKind::sum:
+      return f ? b.CreateFAdd(a, v) : b.CreateAdd(a, v);
+    case ReduceKind::prod:
+      return f ? b.CreateFMul(a, v) : b.CreateMul(a, v);
+    case ReduceKind::max:
+      return f ? b.fmax(a, v) : b.CreateSelect(u ? b.CreateICmpUGT(v, a) : b.CreateICmpSGT(v, a), v, a);
+    default:
+      return f ? b.fmin(a, v) : b.CreateSelect(u ? b.CreateICmpULT(v, a) : b.CreateICmpSLT(v, a), v, a);
   }
 }
 
@@ -330,8 +352,9 @@ void NestEmitter::inner(const loop::Phase& p, size_t depth, Values& carried) {
     size_t at = 0, phase = size_t(&p - k.phases.data());
     for (auto& kept : kept_)
       if (phase > kept.first && !x.values[kept.expr])
-        x.values[kept.expr] = x.varies(kept.expr) ? b.load(register_type(b, k.exprs[kept.expr].type), x.lanes, kept_place(kept))
-                                                  : b.load(register_type(b, k.exprs[kept.expr].type), kept_place(kept));
+        x.values[kept.expr] = x.varies(kept.expr)
+                                  ? b.load(register_type(b, k.exprs[kept.expr].type), x.lanes, kept_place(kept))
+                                  : b.load(register_type(b, k.exprs[kept.expr].type), kept_place(kept));
     for (int r : p.reductions) {
       fold(k.reductions[r], carried, at);
       at += k.reductions[r].kind >= ReduceKind::argmax ? 2 : 1;
@@ -382,7 +405,8 @@ void NestEmitter::row() {
       if (vector_inner) {
         if (place) {
           while (Builder::lanes_of(v) > 1)
-            std::tie(v, place) = better(red.kind, t, b.lower_half(v), b.lower_half(place), b.upper_half(v), b.upper_half(place));
+            std::tie(v, place) =
+                better(red.kind, t, b.lower_half(v), b.lower_half(place), b.upper_half(v), b.upper_half(place));
         } else if (red.kind == ReduceKind::sum && graph::is_float(t)) {
           v = b.sum_lanes(v);
         } else {
@@ -395,7 +419,8 @@ void NestEmitter::row() {
   }
 }
 
-void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread, Value* threads, int planned);
+void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread,
+                      Value* threads, int planned);
 
 }  // namespace
 
@@ -448,7 +473,8 @@ GemmCallbacks callbacks_of(const Kernel& k, const std::vector<Value*>& args) {
   return out;
 }
 
-void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread, Value* threads, int planned) {
+void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread,
+                      Value* threads, int planned) {
   GemmOperands o;
   o.a = b.at(memory_type(b, k.args[0].type), args[0], k.gemm.a_offset);
   o.b = b.at(memory_type(b, k.args[1].type), args[1], k.gemm.b_offset);
@@ -474,8 +500,10 @@ void emit_kernel(Builder& b, const Kernel& k, const std::string& name, int threa
     p->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(b.getContext(), {}));
     args.push_back(p);
   }
-  if (k.kind == Kernel::Kind::gemm) emit_gemm_kernel(b, k, args, b.arg(1), b.arg(2), b.arg(3), threads);
-  else NestEmitter(b, k, args).run(b.arg(2), b.arg(3));
+  if (k.kind == Kernel::Kind::gemm)
+    emit_gemm_kernel(b, k, args, b.arg(1), b.arg(2), b.arg(3), threads);
+  else
+    NestEmitter(b, k, args).run(b.arg(2), b.arg(3));
   b.CreateRetVoid();
 }
 

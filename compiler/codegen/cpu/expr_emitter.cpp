@@ -18,12 +18,22 @@ using loop::kDynamic;
 
 llvm::Type* memory_type(Builder& b, DType t) {
   switch (t) {
-    case DType::boolean: case DType::u8: case DType::i8: return b.getInt8Ty();
-    case DType::i16: case DType::f16: case DType::bf16: return b.getInt16Ty();
-    case DType::i32: return b.getInt32Ty();
-    case DType::i64: return b.getInt64Ty();
-    case DType::f32: return b.getFloatTy();
-    case DType::f64: return b.getDoubleTy();
+    case DType::boolean:
+    case DType::u8:
+    case DType::i8:
+      return b.getInt8Ty();
+    case DType::i16:
+    case DType::f16:
+    case DType::bf16:
+      return b.getInt16Ty();
+    case DType::i32:
+      return b.getInt32Ty();
+    case DType::i64:
+      return b.getInt64Ty();
+    case DType::f32:
+      return b.getFloatTy();
+    case DType::f64:
+      return b.getDoubleTy();
   }
   return nullptr;
 }
@@ -47,7 +57,8 @@ static Value* f16_to_f32(Builder& b, Value* bits) {
   Value* rest = b.CreateShl(b.CreateAnd(w, b.integer(i32, 0x7fff)), b.integer(i32, 13));
   Value* scaled = b.CreateFMul(b.CreateBitCast(rest, f32), b.number(f32, 0x1p112));
   Value* special = b.CreateICmpUGE(b.CreateAnd(w, b.integer(i32, 0x7c00)), b.integer(i32, 0x7c00));
-  Value* magnitude = b.CreateSelect(special, b.CreateOr(rest, b.integer(i32, 0x7f800000)), b.CreateBitCast(scaled, i32));
+  Value* magnitude =
+      b.CreateSelect(special, b.CreateOr(rest, b.integer(i32, 0x7f800000)), b.CreateBitCast(scaled, i32));
   return b.CreateBitCast(b.CreateOr(magnitude, sign), f32);
 }
 
@@ -60,8 +71,10 @@ static Value* f32_to_f16(Builder& b, Value* v) {
   Value* a = b.CreateAnd(w, b.integer(i32, 0x7fffffff));
   // Normal results: rounded to nearest even in integers. Small ones: by adding 1/2, whose last place is 2^-24.
   Value* odd = b.CreateAnd(b.CreateLShr(a, b.integer(i32, 13)), b.integer(i32, 1));
-  Value* normal = b.CreateLShr(b.CreateAdd(b.CreateAdd(a, b.integer(i32, int64_t{0xc8000fff})), odd), b.integer(i32, 13));
-  Value* small = b.CreateSub(b.CreateBitCast(b.CreateFAdd(b.CreateBitCast(a, f32), b.number(f32, 0.5)), i32), b.integer(i32, 0x3f000000));
+  Value* normal =
+      b.CreateLShr(b.CreateAdd(b.CreateAdd(a, b.integer(i32, int64_t{0xc8000fff})), odd), b.integer(i32, 13));
+  Value* small = b.CreateSub(b.CreateBitCast(b.CreateFAdd(b.CreateBitCast(a, f32), b.number(f32, 0.5)), i32),
+                             b.integer(i32, 0x3f000000));
   Value* r = b.CreateSelect(b.CreateICmpULT(a, b.integer(i32, 0x38800000)), small, normal);
   r = b.CreateSelect(b.CreateICmpUGE(a, b.integer(i32, 0x477ff000)), b.integer(i32, 0x7c00), r);
   r = b.CreateSelect(b.CreateICmpUGT(a, b.integer(i32, 0x7f800000)), b.integer(i32, 0x7e00), r);
@@ -117,8 +130,10 @@ Value* ExprEmitter::split_offset(const Affine& a, int64_t& stride, Value*& dynam
       continue;
     }
     Value* v = get(k.dynamics[t - kDynamic].value);
-    if (v->getType()->isVectorTy()) add(dynamic, b.CreateMul(v, b.integer(v->getType(), c)));
-    else add(at, b.mul(v, c));
+    if (v->getType()->isVectorTy())
+      add(dynamic, b.CreateMul(v, b.integer(v->getType(), c)));
+    else
+      add(at, b.mul(v, c));
   }
   return at ? b.add(at, a.constant) : b.i64(a.constant);
 }
@@ -155,11 +170,13 @@ Value* ExprEmitter::load(const Expr& e, bool varying) {
   }
   if (dynamic) {
     Value* where = b.CreateAdd(dynamic, b.splat(at, lanes));
-    if (stride) where = b.CreateAdd(where, b.CreateMul(b.iota(b.getInt64Ty(), lanes), b.integer(where->getType(), stride)));
+    if (stride)
+      where = b.CreateAdd(where, b.CreateMul(b.iota(b.getInt64Ty(), lanes), b.integer(where->getType(), stride)));
     if (on) where = b.CreateSelect(on, where, llvm::Constant::getNullValue(where->getType()));
     llvm::Type* vector = b.vector(element, lanes);
     Value* pointers = b.CreateGEP(element, pointer, where);
-    Value* v = b.CreateMaskedGather(vector, pointers, llvm::Align(graph::size_bytes(e.type)), on, llvm::Constant::getNullValue(vector));
+    Value* v = b.CreateMaskedGather(vector, pointers, llvm::Align(graph::size_bytes(e.type)), on,
+                                    llvm::Constant::getNullValue(vector));
     return from_memory(b, v, e.type);
   }
   Value* place = b.at(element, pointer, at);
@@ -167,8 +184,8 @@ Value* ExprEmitter::load(const Expr& e, bool varying) {
   return from_memory(b, b.load_strided(element, lanes, place, b.i64(stride), on), e.type);
 }
 
-/// Philox4x32-10 for the block of each lane, all four words. The words stay in 64-bit lanes, whose upper halves hold whatever the
-/// multiplications left: they read the lower ones only.
+/// Philox4x32-10 for the block of each lane, all four words. The words stay in 64-bit lanes, whose upper halves hold
+/// whatever the multiplications left: they read the lower ones only.
 static void philox(Builder& b, Value* block, Value* step, uint64_t key, Value* (&c)[4]) {
   llvm::Type *i64 = block->getType(), *i32 = b.same_lanes(b.getInt32Ty(), block);
   auto high = [&](Value* v) { return b.CreateLShr(v, b.integer(i64, 32)); };
@@ -216,7 +233,8 @@ Value* ExprEmitter::random(const Expr& e, bool varying) {
     }
     if (e.kind == loop::RandomKind::bits) return b.CreateZExt(w, b.vector(b.getInt64Ty(), lanes));
     llvm::Type* f32 = b.vector(b.getFloatTy(), lanes);
-    return cast(b.CreateFMul(b.CreateSIToFP(b.CreateLShr(w, b.integer(w->getType(), 8)), f32), b.number(f32, 0x1p-24)), DType::f32, e.type);
+    return cast(b.CreateFMul(b.CreateSIToFP(b.CreateLShr(w, b.integer(w->getType(), 8)), f32), b.number(f32, 0x1p-24)),
+                DType::f32, e.type);
   }
   Value* element = offset(e.offset);
   if (varying) step = wide(step), element = wide(element);
@@ -276,24 +294,40 @@ Value* ExprEmitter::integer_op(const Expr& e, Value* x, Value* y, DType t) {
   bool is_unsigned = t == DType::u8 || t == DType::boolean;
   auto number = [&](int64_t v) { return b.integer(type, v); };
   switch (e.fn) {
-    case Fn::neg: return b.CreateNeg(x);
-    case Fn::abs: return is_unsigned ? x : b.CreateSelect(b.CreateICmpSLT(x, number(0)), b.CreateNeg(x), x);
+    case Fn::neg:
+      return b.CreateNeg(x);
+    case Fn::abs:
+      return is_unsigned ? x : b.CreateSelect(b.CreateICmpSLT(x, number(0)), b.CreateNeg(x), x);
     case Fn::sign:
       if (is_unsigned) return b.CreateZExt(b.CreateICmpNE(x, number(0)), type);
-      return b.CreateSub(b.CreateZExt(b.CreateICmpSGT(x, number(0)), type), b.CreateZExt(b.CreateICmpSLT(x, number(0)), type));
-    case Fn::not_: return b.CreateNot(x);
-    case Fn::add: return b.CreateAdd(x, y);
-    case Fn::sub: return b.CreateSub(x, y);
-    case Fn::mul: return b.CreateMul(x, y);
-    case Fn::max: return b.CreateSelect(is_unsigned ? b.CreateICmpUGT(x, y) : b.CreateICmpSGT(x, y), x, y);
-    case Fn::min: return b.CreateSelect(is_unsigned ? b.CreateICmpULT(x, y) : b.CreateICmpSLT(x, y), x, y);
-    case Fn::eq: return b.CreateICmpEQ(x, y);
-    case Fn::lt: return is_unsigned ? b.CreateICmpULT(x, y) : b.CreateICmpSLT(x, y);
-    case Fn::le: return is_unsigned ? b.CreateICmpULE(x, y) : b.CreateICmpSLE(x, y);
-    case Fn::and_: return b.CreateAnd(x, y);
-    case Fn::or_: return b.CreateOr(x, y);
-    case Fn::div: case Fn::rem: {
-      // Towards minus infinity, and 0 for a zero divisor. -1 is kept from the instruction: it traps on the smallest number.
+      return b.CreateSub(b.CreateZExt(b.CreateICmpSGT(x, number(0)), type),
+                         b.CreateZExt(b.CreateICmpSLT(x, number(0)), type));
+    case Fn::not_:
+      return b.CreateNot(x);
+    case Fn::add:
+      return b.CreateAdd(x, y);
+    case Fn::sub:
+      return b.CreateSub(x, y);
+    case Fn::mul:
+      return b.CreateMul(x, y);
+    case Fn::max:
+      return b.CreateSelect(is_unsigned ? b.CreateICmpUGT(x, y) : b.CreateICmpSGT(x, y), x, y);
+    case Fn::min:
+      return b.CreateSelect(is_unsigned ? b.CreateICmpULT(x, y) : b.CreateICmpSLT(x, y), x, y);
+    case Fn::eq:
+      return b.CreateICmpEQ(x, y);
+    case Fn::lt:
+      return is_unsigned ? b.CreateICmpULT(x, y) : b.CreateICmpSLT(x, y);
+    case Fn::le:
+      return is_unsigned ? b.CreateICmpULE(x, y) : b.CreateICmpSLE(x, y);
+    case Fn::and_:
+      return b.CreateAnd(x, y);
+    case Fn::or_:
+      return b.CreateOr(x, y);
+    case Fn::div:
+    case Fn::rem: {
+      // Towards minus infinity, and 0 for a zero divisor. -1 is kept from the instruction: it traps on the smallest
+      // number.
       bool div = e.fn == Fn::div;
       Value *zero = b.CreateICmpEQ(y, number(0)), *one = is_unsigned ? nullptr : b.CreateICmpEQ(y, number(-1));
       Value* by = b.CreateSelect(one ? b.CreateOr(zero, one) : zero, number(1), y);
@@ -302,7 +336,8 @@ Value* ExprEmitter::integer_op(const Expr& e, Value* x, Value* y, DType t) {
         return b.CreateSelect(zero, number(0), r);
       }
       Value *q = b.CreateSDiv(x, by), *r = b.CreateSub(x, b.CreateMul(q, by));
-      Value* off = b.CreateAnd(b.CreateICmpNE(r, number(0)), b.CreateXor(b.CreateICmpSLT(r, number(0)), b.CreateICmpSLT(by, number(0))));
+      Value* off = b.CreateAnd(b.CreateICmpNE(r, number(0)),
+                               b.CreateXor(b.CreateICmpSLT(r, number(0)), b.CreateICmpSLT(by, number(0))));
       if (div) {
         q = b.CreateSelect(off, b.CreateSub(q, number(1)), q);
         q = b.CreateSelect(one, b.CreateNeg(x), q);
@@ -313,59 +348,91 @@ Value* ExprEmitter::integer_op(const Expr& e, Value* x, Value* y, DType t) {
     }
     case Fn::pow: {
       int bits = int(graph::size_bytes(t)) * 8;
-      Value *negative = is_unsigned ? nullptr : b.CreateICmpSLT(y, number(0)), *even = b.CreateICmpEQ(b.CreateAnd(y, number(1)), number(0));
+      Value *negative = is_unsigned ? nullptr : b.CreateICmpSLT(y, number(0)),
+            *even = b.CreateICmpEQ(b.CreateAnd(y, number(1)), number(0));
       Values out = b.loop(b.i64(0), b.i64(bits), 1, {number(1), x, y}, [&](Value*, Values c) {
         Value* set = b.CreateICmpNE(b.CreateAnd(c[2], number(1)), number(0));
-        return Values{b.CreateSelect(set, b.CreateMul(c[0], c[1]), c[0]), b.CreateMul(c[1], c[1]), b.CreateLShr(c[2], number(1))};
+        return Values{b.CreateSelect(set, b.CreateMul(c[0], c[1]), c[0]), b.CreateMul(c[1], c[1]),
+                      b.CreateLShr(c[2], number(1))};
       });
       if (!negative) return out[0];
-      Value* unit = b.CreateSelect(b.CreateICmpEQ(x, number(1)), number(1),
-                                   b.CreateSelect(b.CreateICmpEQ(x, number(-1)), b.CreateSelect(even, number(1), number(-1)), number(0)));
+      Value* unit = b.CreateSelect(
+          b.CreateICmpEQ(x, number(1)), number(1),
+          b.CreateSelect(b.CreateICmpEQ(x, number(-1)), b.CreateSelect(even, number(1), number(-1)), number(0)));
       return b.CreateSelect(negative, unit, out[0]);
     }
-    default: return llvm::PoisonValue::get(type);  // no such op on ints: refused by the type rules
+    default:
+      return llvm::PoisonValue::get(type);  // no such op on ints: refused by the type rules
   }
 }
 
 Value* ExprEmitter::float_op(const Expr& e, Value* x, Value* y) {
   llvm::Type* type = x->getType();
   switch (e.fn) {
-    case Fn::neg: return b.CreateFNeg(x);
-    case Fn::abs: return b.abs(x);
+    case Fn::neg:
+      return b.CreateFNeg(x);
+    case Fn::abs:
+      return b.abs(x);
     case Fn::sign: {
       Value* one = b.copysign(b.number(type, 1), x);
-      return b.CreateSelect(b.CreateFCmpONE(x, b.number(type, 0)), one, b.CreateSelect(b.CreateFCmpUNO(x, x), x, b.number(type, 0)));
+      return b.CreateSelect(b.CreateFCmpONE(x, b.number(type, 0)), one,
+                            b.CreateSelect(b.CreateFCmpUNO(x, x), x, b.number(type, 0)));
     }
-    case Fn::exp: return emit_exp(b, x);
-    case Fn::expm1: return emit_expm1(b, x);
-    case Fn::log: return emit_log(b, x);
-    case Fn::log1p: return emit_log1p(b, x);
-    case Fn::sqrt: return b.sqrt(x);
-    case Fn::rsqrt: return emit_rsqrt(b, x);
-    case Fn::sin: return emit_sin(b, x);
-    case Fn::cos: return emit_cos(b, x);
-    case Fn::tanh: return emit_tanh(b, x);
-    case Fn::erf: return emit_erf(b, x);
-    case Fn::floor: return b.CreateUnaryIntrinsic(llvm::Intrinsic::floor, x);
-    case Fn::ceil: return b.CreateUnaryIntrinsic(llvm::Intrinsic::ceil, x);
-    case Fn::round: return b.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, x);
-    case Fn::add: return b.CreateFAdd(x, y);
-    case Fn::sub: return b.CreateFSub(x, y);
-    case Fn::mul: return b.CreateFMul(x, y);
-    case Fn::div: return b.CreateFDiv(x, y);
-    case Fn::pow: return emit_pow(b, x, y);
-    case Fn::max: return b.fmax(x, y);
-    case Fn::min: return b.fmin(x, y);
+    case Fn::exp:
+      return emit_exp(b, x);
+    case Fn::expm1:
+      return emit_expm1(b, x);
+    case Fn::log:
+      return emit_log(b, x);
+    case Fn::log1p:
+      return emit_log1p(b, x);
+    case Fn::sqrt:
+      return b.sqrt(x);
+    case Fn::rsqrt:
+      return emit_rsqrt(b, x);
+    case Fn::sin:
+      return emit_sin(b, x);
+    case Fn::cos:
+      return emit_cos(b, x);
+    case Fn::tanh:
+      return emit_tanh(b, x);
+    case Fn::erf:
+      return emit_erf(b, x);
+    case Fn::floor:
+      return b.CreateUnaryIntrinsic(llvm::Intrinsic::floor, x);
+    case Fn::ceil:
+      return b.CreateUnaryIntrinsic(llvm::Intrinsic::ceil, x);
+    case Fn::round:
+      return b.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, x);
+    case Fn::add:
+      return b.CreateFAdd(x, y);
+    case Fn::sub:
+      return b.CreateFSub(x, y);
+    case Fn::mul:
+      return b.CreateFMul(x, y);
+    case Fn::div:
+      return b.CreateFDiv(x, y);
+    case Fn::pow:
+      return emit_pow(b, x, y);
+    case Fn::max:
+      return b.fmax(x, y);
+    case Fn::min:
+      return b.fmin(x, y);
     case Fn::rem: {
       Value* r = b.CreateFRem(x, y);
-      Value* off = b.CreateAnd(b.CreateFCmpUNE(r, b.number(type, 0)),
-                               b.CreateXor(b.CreateFCmpOLT(r, b.number(type, 0)), b.CreateFCmpOLT(y, b.number(type, 0))));
+      Value* off =
+          b.CreateAnd(b.CreateFCmpUNE(r, b.number(type, 0)),
+                      b.CreateXor(b.CreateFCmpOLT(r, b.number(type, 0)), b.CreateFCmpOLT(y, b.number(type, 0))));
       return b.CreateSelect(off, b.CreateFAdd(r, y), r);
     }
-    case Fn::eq: return b.CreateFCmpOEQ(x, y);
-    case Fn::lt: return b.CreateFCmpOLT(x, y);
-    case Fn::le: return b.CreateFCmpOLE(x, y);
-    default: return llvm::PoisonValue::get(type);
+    case Fn::eq:
+      return b.CreateFCmpOEQ(x, y);
+    case Fn::lt:
+      return b.CreateFCmpOLT(x, y);
+    case Fn::le:
+      return b.CreateFCmpOLE(x, y);
+    default:
+      return llvm::PoisonValue::get(type);
   }
 }
 
@@ -380,14 +447,17 @@ Value* ExprEmitter::emit(const Expr& e, int id) {
       }
       return llvm::ConstantInt::get(type, uint64_t(e.i), true, true);
     }
-    case Fn::load: return load(e, varying);
-    case Fn::index: return offset(e.offset);
+    case Fn::load:
+      return load(e, varying);
+    case Fn::index:
+      return offset(e.offset);
     case Fn::inside: {
       Value* all = nullptr;
       for (auto& bound : e.bounds) {
         Value* v = offset(bound.value);
         // One unsigned comparison does for both ends.
-        Value* in = b.CreateICmpULT(b.CreateSub(v, b.integer(v->getType(), bound.low)), b.integer(v->getType(), bound.high - bound.low));
+        Value* in = b.CreateICmpULT(b.CreateSub(v, b.integer(v->getType(), bound.low)),
+                                    b.integer(v->getType(), bound.high - bound.low));
         if (varying) in = wide(in);
         all = all ? b.CreateAnd(all, in) : in;
       }
@@ -397,15 +467,20 @@ Value* ExprEmitter::emit(const Expr& e, int id) {
       Value* v = get(e.args[0]);
       return b.smax(b.smin(v, b.integer(v->getType(), e.i - 1)), b.integer(v->getType(), 0));
     }
-    case Fn::random: return random(e, varying);
-    case Fn::reduced: case Fn::accumulator: return llvm::PoisonValue::get(type);  // put into `values` before anyone asks
-    case Fn::cast: return cast(get(e.args[0]), k.exprs[e.args[0]].type, e.type);
+    case Fn::random:
+      return random(e, varying);
+    case Fn::reduced:
+    case Fn::accumulator:
+      return llvm::PoisonValue::get(type);  // put into `values` before anyone asks
+    case Fn::cast:
+      return cast(get(e.args[0]), k.exprs[e.args[0]].type, e.type);
     case Fn::select: {
       Value *c = get(e.args[0]), *x = get(e.args[1]), *y = get(e.args[2]);
       if (varying) c = wide(c), x = wide(x), y = wide(y);
       return b.CreateSelect(c, x, y);
     }
-    default: break;
+    default:
+      break;
   }
   Value *x = get(e.args[0]), *y = e.args.size() > 1 ? get(e.args[1]) : nullptr;
   if (varying) {
@@ -428,8 +503,10 @@ void ExprEmitter::store(const loop::Store& s, Value* v) {
   }
   Value* m = to_memory(b, wide(v), t);
   Value* place = b.at(element, args[s.buffer], at);
-  if (lanes == 1 || stride == 1) b.store(m, place, mask);
-  else b.store_strided(m, place, b.i64(stride), mask);
+  if (lanes == 1 || stride == 1)
+    b.store(m, place, mask);
+  else
+    b.store_strided(m, place, b.i64(stride), mask);
 }
 
 }  // namespace nnlc::codegen::cpu

@@ -1,4 +1,5 @@
-// Expressions of the kernel form as LLVM values: scalars where nothing changes along the vector axis, vectors where it does.
+// Expressions of the kernel form as LLVM values: scalars where nothing changes along the vector axis, vectors where it
+// does.
 #pragma once
 #include <optional>
 #include <vector>
@@ -23,14 +24,15 @@ class ExprEmitter {
   const loop::Kernel& k;
   std::vector<llvm::Value*> args;
   int vector_axis = -1, lanes = 1;
-  llvm::Value* mask = nullptr;              ///< lanes of the vector axis that exist; null: all
-  std::vector<llvm::Value*> axis;           ///< the axes' values, null outside their loops; of the vector axis that of lane 0
-  std::vector<llvm::Value*> values;         ///< of expressions, null until emitted
+  llvm::Value* mask = nullptr;       ///< lanes of the vector axis that exist; null: all
+  std::vector<llvm::Value*> axis;    ///< the axes' values, null outside their loops; of the vector axis that of lane 0
+  std::vector<llvm::Value*> values;  ///< of expressions, null until emitted
 
   uint64_t depends(int expr) const { return depends_[expr]; }
   bool varies(int expr) const { return vector_axis >= 0 && (depends_[expr] >> vector_axis & 1); }
   bool varies(const loop::Affine& a) const;
-  /// The value, emitted at the insertion point if it isn't there yet. Results of reductions must have been put into `values`.
+  /// The value, emitted at the insertion point if it isn't there yet. Results of reductions must have been put into
+  /// `values`.
   llvm::Value* get(int expr);
   /// get(), as a vector if the vector axis exists.
   llvm::Value* wide(llvm::Value* v) { return lanes > 1 && !v->getType()->isVectorTy() ? b.splat(v, lanes) : v; }
@@ -47,7 +49,8 @@ class ExprEmitter {
   llvm::Value* cast(llvm::Value* v, graph::DType from, graph::DType to);
   llvm::Value* integer_op(const loop::Expr& e, llvm::Value* x, llvm::Value* y, graph::DType t);
   llvm::Value* float_op(const loop::Expr& e, llvm::Value* x, llvm::Value* y);
-  /// Offset of lane 0, without dynamic terms that are vectors; `stride` along the lanes; `dynamic`: the vector terms, or null.
+  /// Offset of lane 0, without dynamic terms that are vectors; `stride` along the lanes; `dynamic`: the vector terms,
+  /// or null.
   llvm::Value* split_offset(const loop::Affine& a, int64_t& stride, llvm::Value*& dynamic);
   std::vector<uint64_t> depends_;
 };
