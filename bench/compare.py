@@ -2,7 +2,8 @@
 """Step times of nnlc against PyTorch on this machine: bench/compare.py [BUILD_DIR] [--rounds 5] [--threads 1,2].
 
 The two run in turn, A B A B …, and the ratio is that of the medians over the rounds. PyTorch gets what makes it fast here: AVX-512
-kernels, and a malloc that keeps its memory. Use Debian's python3-torch with libopenblas0-openmp. Before each pair a probe measures
+kernels (also in OpenBLAS, whose release in Debian 12 doesn't know newer CPUs and falls back to its slowest), and a malloc that
+keeps its memory. Use Debian's python3-torch with libopenblas0-openmp. Before each pair a probe measures
 whether as many cores as threads really run; rounds in which they don't are repeated (at most as often as there are rounds).
 """
 import argparse
@@ -54,6 +55,8 @@ def main():
         for threads in map(int, a.threads.split(",")):
             peer_env = dict(base, OMP_NUM_THREADS=str(threads), ATEN_CPU_CAPABILITY="avx512",
                             MALLOC_TRIM_THRESHOLD_="1073741824", MALLOC_MMAP_THRESHOLD_="1073741824")
+            if "avx512f" in open("/proc/cpuinfo").read():
+                peer_env["OPENBLAS_CORETYPE"] = "SkylakeX"
             ours, theirs, repeats = [], [], 0
             while len(ours) < a.rounds:
                 if cores_that_run(threads) < 0.9 * threads and repeats < a.rounds:
