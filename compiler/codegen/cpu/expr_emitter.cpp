@@ -445,7 +445,8 @@ Value* ExprEmitter::emit(const Expr& e, int id) {
         double f = e.f;
         return llvm::ConstantFP::get(type, f);
       }
-      return llvm::ConstantInt::get(type, uint64_t(e.i), true, true);
+      return llvm::ConstantInt::get(type,
+                                    llvm::APInt(64, uint64_t(e.i), true).sextOrTrunc(type->getScalarSizeInBits()));
     }
     case Fn::load:
       return load(e, varying);
