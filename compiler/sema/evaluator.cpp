@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "compiler/sema/builtins.h"
-#include "compiler/sema/impl.h"
+#include "compiler/sema/statements.h"
 #include "compiler/sema/training.h"
 #include "compiler/syntax/parser.h"
 

@@ -130,18 +130,11 @@ std::optional<Value> find_member(Evaluator& ev, const Value& object, const ast::
 Value read_entry(Evaluator& ev, Scope::Entry& entry, const std::string& name, Span span);
 Scope::Entry* lookup(Evaluator& ev, const std::shared_ptr<Scope>& scope, const std::string& name);
 Value unknown_name(Evaluator& ev, const std::string& name, const std::shared_ptr<Scope>& scope, Span span);
-void assign_entry(Evaluator& ev, Scope::Entry& entry, const std::string& name, Value v, Span span);
 /// Calls `body` for each pass of a loop: once per run-time loop or variant, or once per item where it is unrolled.
 /// `blocks`: what is syntactically inside, to find the vars it assigns. `body` gets the item and its weight (rows of a
 /// batch). False: nothing can be iterated (reported).
 bool iterate(Evaluator& ev, const Value& iterable, const std::vector<const ast::Block*>& blocks,
              const std::shared_ptr<Scope>& scope, Span span, const std::function<void(Value item, Value weight)>& body);
-/// The vars that these blocks assign get a register each, as a run-time block comes.
-void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
-                   Span span);
-bool contains_jump(const ast::Block& b,
-                   bool loops_too);  ///< break or continue; loops_too: return as well, at any depth
-bool contains_return(const ast::Block& b);
 Value call_function(Evaluator& ev, const FunctionValue& f, std::vector<ArgValue> args, Span span, Span callee_span);
 Value apply_lambda(Evaluator& ev, const LambdaValue& f, std::vector<Value> args, Span span);
 Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, const LambdaValue* lambda, Span span,

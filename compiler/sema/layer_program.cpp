@@ -1,0 +1,137 @@
+// What a program does with layers as wholes: freeze, tie, and the checks at its end.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "compiler/sema/builtins.h"
+#include "compiler/sema/layers.h"
+#include "compiler/sema/training.h"
+
+namespace nnlc::sema {
+
+using ast::LayerItem;
+using graph::Dim;
+using Layer = std::shared_ptr<LayerInstance>;
+
+bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span) {
+  if (ev.impl->runtime_depth > 0) {
+    ev.unsupported(Code::FrozenInBranch, span,
+                   fmt::format("`{}` stands in a run-time loop or branch", frozen ? "freeze" : "unfreeze"))
+        .note("what is frozen decides what is compiled, so it can't change while the program runs")
+        .help("split the loop in two, and call it between them");
+    return false;
+  }
+  if (auto layer = v.ptr<LayerInstance>()) {
+    if (!build_layer(ev, layer)) return false;
+    layer->frozen = frozen;
+    for (auto& [n, p] : layer->params) p->frozen = frozen;
+    for (auto& [n, m] : layer->members) set_frozen(ev, m, frozen, span);
+    return true;
+  }
+  if (auto s = v.ptr<SequenceValue>()) {
+    for (auto& i : s->items)
+      if (!set_frozen(ev, i, frozen, span)) return false;
+    return true;
+  }
+  if (auto* t = v.get<TensorValue>(); t && t->param) {
+    t->param->frozen = frozen;
+    return true;
+  }
+  if (!v.is_poison())
+    ev.error(Code::ArgumentType, span, fmt::format("layers and parameters are frozen, but this is {}", describe(v)));
+  return false;
+}
+
+Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
+  if (args.size() != 2) {
+    ev.error(Code::MissingArgument, span, "tie takes two parameters").help("`tie(decoder.weight, embedding.weight)`");
+    return Poison{};
+  }
+  std::shared_ptr<ParamCell> cells[2];
+  for (int i : {0, 1}) {
+    if (args[static_cast<size_t>(i)].value.is_poison()) return Poison{};
+    auto* t = args[static_cast<size_t>(i)].value.get<TensorValue>();
+    if (!t || !t->param) {
+      ev.error(Code::ArgumentType, args[static_cast<size_t>(i)].span,
+               fmt::format("tie joins parameters, but this is {}", describe(args[static_cast<size_t>(i)].value)));
+      return Poison{};
+    }
+    cells[i] = t->param;
+  }
+  if (cells[0] == cells[1]) return NoneValue{};
+  if (cells[0]->reg == host::kNoReg || cells[1]->reg == host::kNoReg) return Poison{};
+  if (cells[0]->type != cells[1]->type) {
+    ev.error(Code::ShapeMismatch, span,
+             fmt::format("`{}` and `{}` can't be tied: they are {} and {}", cells[0]->path, cells[1]->path,
+                         cells[0]->type.str(), cells[1]->type.str()))
+        .label(cells[0]->span, fmt::format("is {}", cells[0]->type.str()))
+        .label(cells[1]->span, fmt::format("is {}", cells[1]->type.str()));
+    return Poison{};
+  }
+  // The first path stays; the other becomes its alias.
+  auto keep = cells[0]->persistent <= cells[1]->persistent ? cells[0] : cells[1];
+  auto gone = keep == cells[0] ? cells[1] : cells[0];
+  auto& persistents = ev.program->persistents;
+  persistents[static_cast<size_t>(keep->persistent)].aliases.push_back(gone->path);
+  persistents.erase(persistents.begin() + gone->persistent);
+  int removed = gone->persistent;
+  std::set<ParamCell*> moved;
+  for (auto& layer : ev.impl->instances) {
+    for (auto& [n, p] : layer->params) {
+      if (p->persistent > removed && moved.insert(p.get()).second) --p->persistent;
+      if (p != gone) continue;
+      p = keep;
+      if (Scope::Entry* e = layer->scope->find_here(n)) e->param = keep;
+    }
+  }
+  for (auto& [id, state] : ev.impl->steps) {
+    if (!state.newest.erase(gone->reg)) continue;
+    std::erase(state.written, gone->reg);
+  }
+  return NoneValue{};
+}
+
+void finish_layers(Evaluator& ev) {
+  for (size_t i = 0; i < ev.impl->instances.size(); ++i) {
+    Layer layer = ev.impl->instances[i];
+    if (!build_layer(ev, layer)) continue;
+    check_forward(ev, layer);
+    for (auto& [n, v] : layer->hyper)
+      if (v.get<Inferred>() && !ev.diags.has_errors()) report_unknown(ev, *layer, n);
+  }
+}
+
+void check_unused_layers(Evaluator& ev, const ast::Program& program) {
+  auto& im = *ev.impl;
+  for (auto& s : program.stmts) {
+    auto* decl = ast::dyn<ast::LayerStmt>(s.get());
+    if (!decl || decl->alias || im.instantiated.count(decl) || ev.diags.has_errors()) continue;
+    bool complete =
+        std::all_of(decl->params.begin(), decl->params.end(), [](auto& p) { return p.default_value != nullptr; });
+    Scope::Entry* entry = ev.global_scope->find_here(decl->name.text);
+    auto klass = entry ? entry->value.ptr<LayerClass>() : nullptr;
+    if (!complete || !klass) continue;
+    // Everything that this makes is taken back: the program doesn't have the layer.
+    size_t steps = ev.program->steps.size(), persistents = ev.program->persistents.size(),
+           instances = im.instances.size();
+    {
+      DryRun dry(ev);
+      ev.context.tensor_code = false;
+      Value v = ev.instantiate(klass, {}, decl->name.span);
+      if (auto layer = v.ptr<LayerInstance>(); layer && build_layer(ev, layer)) check_forward(ev, layer);
+    }
+    std::erase_if(im.steps,
+                  [&](auto& x) { return x.first < Evaluator::Impl::kScratch && x.first >= static_cast<int>(steps); });
+    while (ev.program->steps.size() > steps) ev.program->steps.pop_back();
+    ev.program->persistents.resize(persistents);
+    for (size_t i = instances; i < im.instances.size(); ++i) {
+      if (im.instances[i]->scope) im.instances[i]->scope->entries().clear();
+      im.instances[i]->members.clear();
+    }
+    im.instances.resize(instances);
+  }
+}
+
+std::pair<std::string, std::string> root_and_path(const LayerInstance& layer) { return {layer.root, layer.path}; }
+
+}  // namespace nnlc::sema
