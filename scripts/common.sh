@@ -7,52 +7,72 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 3; }
 
 # As root, or through sudo.
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then "$@"
-  elif command -v sudo >/dev/null 2>&1; then sudo "$@"
-  else die "installing packages needs root: run this as root, or install sudo; the packages are: $missing"
-  fi
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+may_install() {
+  [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null 2>&1 ||
+    die "installing them needs root: run this as root or install sudo, or ask an administrator for
+    apt-get install$missing
+($other_llvm does in place of $llvm)"
 }
 
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'; }
 candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
 
 # Debian's packages that building needs.
-packages='g++ cmake ninja-build antlr4 libantlr4-runtime-dev libfmt-dev libcli11-dev nlohmann-json3-dev libutf8proc-dev zlib1g-dev llvm-22-dev'
+packages='g++ cmake ninja-build antlr4 libantlr4-runtime-dev libfmt-dev libcli11-dev nlohmann-json3-dev libutf8proc-dev zlib1g-dev'
+# LLVM 22; 19 does as well where it is what is installed, or all that can be had.
+llvm='llvm-22-dev'
+other_llvm='llvm-19-dev'
+security_list=/etc/apt/sources.list.d/nnlc-bookworm-security.list
 
-list_missing() {
-  missing=''
-  for package in $packages; do installed "$package" || missing="$missing $package"; done
+apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"; }
+
+# Sets $llvm to the package to install, where none is. Debian 12 has LLVM 22 among its security updates only, which a system made by
+# debootstrap doesn't ask for.
+choose_llvm() {
+  candidate "$llvm" && return 0
+  if grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release && [ ! -e "$security_list" ]; then
+    say "$llvm isn't in the archives that apt knows: adding Debian's security archive, in $security_list"
+    echo 'deb http://deb.debian.org/debian-security bookworm-security main' | as_root tee "$security_list" >/dev/null
+    apt_get update && candidate "$llvm" && return 0
+    as_root rm -f "$security_list"
+  fi
+  candidate "$other_llvm" || die "apt has neither $llvm nor $other_llvm for this system"
+  say "there is no $llvm for this system: $other_llvm is installed in its place"
+  llvm=$other_llvm
 }
 
 # Usage: install_packages [further packages…]. Asks apt only when something is missing.
 install_packages() {
-  packages="$packages $*"
   command -v dpkg-query >/dev/null 2>&1 || return 0  # not Debian: CMake says what it doesn't find
-  list_missing
+  packages="$packages $*"
+  ! installed "$other_llvm" || installed "$llvm" || llvm=$other_llvm
+  missing=''
+  for package in $packages $llvm; do installed "$package" || missing="$missing $package"; done
   [ -n "$missing" ] || return 0
   say "nnlc needs packages of Debian that aren't installed:$missing"
+  may_install
   say "they are installed now, by apt-get; this takes some minutes"
-  export DEBIAN_FRONTEND=noninteractive
-  as_root apt-get update -qq || die "apt-get update failed"
-  if ! installed llvm-22-dev && ! candidate llvm-22-dev; then
-    # Debian 12 has LLVM 22 among its security updates only; a system made by debootstrap doesn't ask for those.
-    list=/etc/apt/sources.list.d/nnlc-bookworm-security.list
-    say "llvm-22-dev isn't in the archives that apt knows: adding Debian's security archive, in $list"
-    printf 'deb http://deb.debian.org/debian-security bookworm-security main\n' | as_root tee "$list" >/dev/null
-    as_root apt-get update -qq || die "apt-get update failed"
-    candidate llvm-22-dev || die "Debian's security archive has no llvm-22-dev for this system"
-  fi
+  apt_get update || die "apt-get update failed"
+  case " $missing " in *" $llvm "*)
+    missing=${missing%" $llvm"}
+    choose_llvm
+    missing="$missing $llvm"
+    ;;
+  esac
   # shellcheck disable=SC2086
-  as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null || die "apt-get couldn't install:$missing"
+  apt_get install -y --no-install-recommends $missing >/dev/null || die "apt-get couldn't install:$missing"
 }
+
+# What ccache has compiled in one checkout serves another one.
+export CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1
 
 jobs() { nproc 2>/dev/null || echo 2; }
 
-# Usage: build FOLDER TARGET [CMake options…]. Quiet unless something goes wrong or takes long.
+# Usage: build FOLDER TARGETS [CMake options…]. Quiet unless something goes wrong or takes long.
 build() {
   build_dir=$1
-  target=$2
+  targets=$2
   shift 2
   if [ ! -f "$build_dir/CMakeCache.txt" ] || [ $# -gt 0 ]; then
     generator=''
@@ -65,6 +85,7 @@ build() {
     rm -f "$build_dir.log"
     say "building nnlc in $build_dir"
   fi
-  cmake --build "$build_dir" --target "$target" -j "$(jobs)" >"$build_dir/build.log" 2>&1 ||
+  # shellcheck disable=SC2086
+  cmake --build "$build_dir" --target $targets -j "$(jobs)" >"$build_dir/build.log" 2>&1 ||
     { grep -E -A12 'error|FAILED' "$build_dir/build.log" >&2 || cat "$build_dir/build.log" >&2; die "building failed; all of it is in $build_dir/build.log"; }
 }
