@@ -46,19 +46,25 @@ void pin_self(int cpu) {
   pthread_setaffinity_np(pthread_self(), sizeof set, &set);  // a refusal costs speed only
 }
 
+// Other threads of this machine may need the CPU, the one that is waited for among them: after this long a waiting
+// thread lets them have it.
+constexpr auto kSelfish = std::chrono::microseconds(20);
+
 // Spins until `ready`, for at most `spin`; the clock is read once in a while only. False: the time is over.
 template <class Ready>
 bool spin_until(std::chrono::microseconds spin, Ready ready) {
   if (ready()) return true;
   if (spin.count() <= 0) return false;
-  auto end = std::chrono::steady_clock::now() + spin;
-  do
+  const auto begin = std::chrono::steady_clock::now();
+  for (;;) {
     for (int i = 0; i < 64; i++) {
       if (ready()) return true;
       relax();
     }
-  while (std::chrono::steady_clock::now() < end);
-  return false;
+    const auto waited = std::chrono::steady_clock::now() - begin;
+    if (waited >= spin) return false;
+    if (waited > kSelfish) std::this_thread::yield();
+  }
 }
 
 }  // namespace

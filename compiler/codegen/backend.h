@@ -33,6 +33,7 @@ struct CpuOptions {
   std::string features;   ///< "native", "avx512", "avx2", "generic"; empty: native, or NNLC_CPU
   bool use_cache = true;  ///< the on-disk object cache, in $XDG_CACHE_HOME/nnlc
   std::string cache_dir;
+  bool adapt_threads = true;  ///< a step that one thread runs faster is run by one: results are the same
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
 /// Slow and exact: every op by its reference in double precision (f32 results are rounded when stored).

@@ -13,7 +13,7 @@ using namespace graph;
 codegen::Backend& cpu(const std::string& features, int threads) {
   static std::map<std::pair<std::string, int>, std::unique_ptr<codegen::Backend>> made;
   auto& b = made[{features, threads}];
-  if (!b) b = codegen::make_cpu_backend({threads, features, false, ""});
+  if (!b) b = codegen::make_cpu_backend({threads, features, false, "", false});
   return *b;
 }
 

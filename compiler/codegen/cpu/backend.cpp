@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -12,12 +13,16 @@
 #include "compiler/loop/lower.h"
 #include "compiler/passes/passes.h"
 #include "runtime/team.h"
+#include "runtime/thread_choice.h"
 
 namespace nnlc::codegen {
 
 namespace cpu {
 
 namespace {
+
+/// A step of less than this many scalar operations takes about as long as telling other threads of it.
+constexpr int64_t kTooSmallToShare = 300000;
 
 /// Nests are small: so many share a module.
 constexpr int kNestsPerModule = 12;
@@ -31,12 +36,13 @@ Bytes allocate(int64_t n) { return Bytes(static_cast<uint8_t*>(std::aligned_allo
 class CpuStep : public CompiledStep {
  public:
   CpuStep(std::shared_ptr<nnl::Team> team, std::shared_ptr<Jit> jit, loop::Plan plan, std::vector<KernelFn> kernels,
-          int64_t scratch)
+          int64_t scratch, bool adapt)
       : team_(std::move(team)),
         jit_(std::move(jit)),
         plan_(std::move(plan)),
         kernels_(std::move(kernels)),
-        scratch_(allocate(scratch)) {
+        scratch_(allocate(scratch)),
+        adapt_(adapt && team_->size() > 1) {
     arena_ = allocate(plan_.arena_bytes);
     for (auto& c : plan_.constants) {
       constants_.push_back(allocate(int64_t(c.size())));
@@ -58,6 +64,9 @@ class CpuStep : public CompiledStep {
       n += l.buffers.size();
     }
     args_.resize(n);
+    int64_t work = 0;
+    for (auto& l : plan_.launches) work += plan_.kernels[l.kernel].work;
+    small_ = adapt_ && work < kTooSmallToShare;
   }
 
   void run(void* const* buffers) override {
@@ -65,13 +74,23 @@ class CpuStep : public CompiledStep {
     size_t at = 0;
     for (auto& l : plan_.launches)
       for (int b : l.buffers) args_[at++] = pointers_[b];
-    team_->run([&](int thread) { share(thread); });
+    if (small_) return share(0, 1);
+    if (!adapt_) return together();
+    const auto begin = std::chrono::steady_clock::now();
+    if (choice_.alone())
+      share(0, 1);
+    else
+      together();
+    choice_.took(std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
   }
 
  private:
-  void share(int thread) {
+  void together() {
+    team_->run([&](int thread) { share(thread, team_->size()); });
+  }
+
+  void share(int thread, int64_t threads) {
     nnl_team* team = team_->abi();
-    int64_t threads = team->size;
     for (size_t i = 0; i < plan_.launches.size(); i++) {
       auto& l = plan_.launches[i];
       if (l.barrier && threads > 1) team->barrier(team);
@@ -94,12 +113,15 @@ class CpuStep : public CompiledStep {
   std::vector<void*> pointers_, args_;
   std::vector<std::pair<int, int>> outside_;
   std::vector<size_t> first_;
+  bool adapt_, small_ = false;
+  nnl::ThreadChoice choice_;
 };
 
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options)
       : team_(std::make_shared<nnl::Team>(nnl::TeamOptions{options.threads, false, -1})),
+        adapt_(options.adapt_threads),
         jit_(std::make_shared<Jit>(with_threads(options))) {}
 
   std::unique_ptr<CompiledStep> compile(graph::Graph g) override {
@@ -126,7 +148,7 @@ class CpuBackend : public Backend {
       for (size_t j = 0; j < missing.size(); j++)
         known_[texts[missing[j]]] = kernels[missing[j]] = reinterpret_cast<KernelFn>(found[j]);
     }
-    return std::make_unique<CpuStep>(team_, jit_, std::move(plan), std::move(kernels), scratch);
+    return std::make_unique<CpuStep>(team_, jit_, std::move(plan), std::move(kernels), scratch, adapt_);
   }
 
   std::string emit(graph::Graph g, const std::string& stage) override {
@@ -194,6 +216,7 @@ class CpuBackend : public Backend {
   }
 
   std::shared_ptr<nnl::Team> team_;
+  bool adapt_;
   std::shared_ptr<Jit> jit_;
   std::map<std::string, KernelFn> known_;
 };
