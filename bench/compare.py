@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Step times of nnlc against PyTorch on this machine: bench/compare.py [BUILD_DIR] [--rounds 5] [--threads 1,2].
+"""Step times of nnlc against PyTorch on this machine: bench/compare.py [BUILD_DIR] [--rounds 5] [--threads 1,2] [--cpu].
 
 The two run in turn, A B A B …, and the ratio is that of the medians over the rounds. PyTorch gets what makes it fast here: AVX-512
 kernels (also in OpenBLAS, whose release in Debian 12 doesn't know newer CPUs and falls back to its slowest), and a malloc that
 keeps its memory. Use Debian's python3-torch with libopenblas0-openmp. Before each pair a probe measures
 whether as many cores as threads really run; rounds in which they don't are repeated (at most as often as there are rounds).
+On a machine that others load, --cpu compares the CPU times with one thread: they don't count the waiting for a CPU.
 """
 import argparse
 import json
@@ -30,11 +31,11 @@ def cores_that_run(n):
     return used / 0.1
 
 
-def run(command, env):
+def run(command, env, key):
     out = subprocess.run(command, env=env, capture_output=True, text=True)
     if out.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{out.stderr}")
-    return json.loads(out.stdout.strip().splitlines()[-1])["median_us"]
+    return json.loads(out.stdout.strip().splitlines()[-1])[key]
 
 
 def main():
@@ -43,7 +44,11 @@ def main():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--threads", default="1,2")
     p.add_argument("--only", default="")
+    p.add_argument("--cpu", action="store_true", help="CPU time, with one thread only")
     a = p.parse_args()
+    key = "median_us"
+    if a.cpu:
+        a.threads, key = "1", "cpu_us"
     base = dict(os.environ)
     for k in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         base.pop(k, None)
@@ -59,11 +64,11 @@ def main():
                 peer_env["OPENBLAS_CORETYPE"] = "SkylakeX"
             ours, theirs, repeats = [], [], 0
             while len(ours) < a.rounds:
-                if cores_that_run(threads) < 0.9 * threads and repeats < a.rounds:
+                if not a.cpu and cores_that_run(threads) < 0.9 * threads and repeats < a.rounds:
                     repeats += 1
                     continue
-                ours.append(run([os.path.join(a.build, "bench", "bench_step_time"), os.path.join(HERE, "programs", name + ".nnl"), str(threads)], base))
-                theirs.append(run(["/usr/bin/python3", os.path.join(HERE, "peer_torch.py"), name, str(threads)], peer_env))
+                ours.append(run([os.path.join(a.build, "bench", "bench_step_time"), os.path.join(HERE, "programs", name + ".nnl"), str(threads)], base, key))
+                theirs.append(run(["/usr/bin/python3", os.path.join(HERE, "peer_torch.py"), name, str(threads)], peer_env, key))
             m, t = statistics.median(ours), statistics.median(theirs)
             limit = targets[0 if threads == 1 else 1]
             worse += m / t > limit

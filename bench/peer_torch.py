@@ -56,10 +56,12 @@ step, steps = {
     "mlp_deep_momentum": deep_momentum,
     "mlp_forward_1": forward_1,
 }[name]()
-runs = []
+runs, cpu = [], []
 for _ in range(steps):
-    begin = time.perf_counter()
+    used, begin = time.process_time(), time.perf_counter()
     step()
     runs.append((time.perf_counter() - begin) * 1e6)
-runs = sorted(runs[len(runs) // 5:])
-print(json.dumps({"step": name, "runs": len(runs), "median_us": round(runs[len(runs) // 2], 2), "min_us": round(runs[0], 2)}))
+    cpu.append((time.process_time() - used) * 1e6)
+runs, cpu = (sorted(r[len(r) // 5:]) for r in (runs, cpu))
+print(json.dumps({"step": name, "runs": len(runs), "median_us": round(runs[len(runs) // 2], 2), "min_us": round(runs[0], 2),
+                  "cpu_us": round(cpu[len(cpu) // 2], 2)}))
