@@ -31,12 +31,6 @@ bool is_heavy(const Node* n) {
 /// Read through without a memory of its own: movement, and casts, which cost next to nothing.
 bool is_transparent(const Node* n) { return is_movement(n) || n->op->name == "cast"; }
 
-int64_t count_of(const Node* n) {
-  int64_t c = 1;
-  for (int64_t s : sizes_of(n)) c *= s;
-  return c;
-}
-
 graph::IntList reduced_axes(const Node* n) {
   if (n->op->name.starts_with("reduce_")) return n->ints_attr("axes");
   return {n->int_attr("axis")};
@@ -48,10 +42,6 @@ class Lowering {
   Plan run();
 
  private:
-  // Preparation: the graph is rewritten.
-  void prepare_contractions();
-  void split_reductions();
-  void widen_scatters();
   // Roots.
   void find_roots();
   void make_root(const Node* n);
@@ -70,9 +60,9 @@ class Lowering {
   BuiltGroup build(int group);
   BuiltGroup build_library(int group);
   BuiltGroup build_gemm(int group);
-  bool gemm_strides(const Node* n, Gemm& out, const Node** base) const;
-  bool view(const Node* x, const std::string& labels, const ContractLabels& l, const Node*& base,
-            std::map<char, int64_t>& stride, int64_t& offset) const;
+  InMemory in_memory() const {
+    return [this](const Node* n) { return roots_.count(n) > 0; };
+  }
   void finish_phases(Kernel& k, const std::vector<Store>& stores);
 
   graph::Graph& g_;
@@ -82,176 +72,6 @@ class Lowering {
   std::unordered_map<const Node*, std::vector<const Node*>> users_;
   std::set<const Node*> results_, forced_;
 };
-
-// ------------------------------------------------------------------------------------------------ preparation
-
-}  // namespace
-
-ContractLabels sort_labels(const Node& n) {
-  ContractLabels l;
-  const std::string &a = n.str_attr("a"), &b = n.str_attr("b"), &o = n.str_attr("out");
-  for (size_t i = 0; i < a.size(); i++) l.size[a[i]] = n.operands[0]->type.shape[i].value();
-  for (size_t i = 0; i < b.size(); i++) l.size[b[i]] = n.operands[1]->type.shape[i].value();
-  for (char c : o) {
-    bool in_a = a.find(c) != a.npos, in_b = b.find(c) != b.npos;
-    (in_a && in_b ? l.batch : in_a ? l.m : l.n) += c;
-  }
-  for (char c : a)
-    if (o.find(c) == o.npos) l.k += c;
-  for (char c : b)
-    if (o.find(c) == o.npos && a.find(c) == a.npos) l.k += c;
-  return l;
-}
-
-namespace {
-
-bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out);
-int64_t product(const std::string& labels, const ContractLabels& l);
-
-/// A result with its labels in another order than batch, m, n is made in that order and permuted: readers see through
-/// it.
-void Lowering::prepare_contractions() {
-  std::vector<Node*> order = g_.order();
-  std::vector<Node*> out;
-  for (Node* n : order) {
-    out.push_back(n);
-    if (n->op->name != "contract") continue;
-    auto l = sort_labels(*n);
-    std::string wanted = l.batch + l.m + l.n, have = n->str_attr("out");
-    if (wanted == have) continue;
-    std::string other = l.batch + l.n + l.m;
-    size_t before = g_.order().size();
-    Node *c, *p;
-    if (other == have) {
-      c = graph::contract(g_, n->operands[1], n->operands[0], n->str_attr("b"), n->str_attr("a"), have, n->span);
-      p = c;
-    } else {
-      c = graph::contract(g_, n->operands[0], n->operands[1], n->str_attr("a"), n->str_attr("b"), wanted, n->span);
-      graph::IntList perm;
-      for (char h : have) perm.push_back(int64_t(wanted.find(h)));
-      p = graph::permute(g_, c, perm, n->span);
-    }
-    out.insert(out.end(), g_.order().begin() + before, g_.order().end());
-    g_.order().resize(before);
-    g_.replace_uses(n, p);
-  }
-  g_.order() = out;
-  g_.drop_dead();
-  // A side whose labels don't walk its memory evenly is copied into the order of the product (for a convolution:
-  // im2col).
-  order = g_.order();
-  out.clear();
-  for (Node* n : order) {
-    if (n->op->name == "contract" && graph::is_float(n->type.dtype)) {
-      auto l = sort_labels(*n);
-      int64_t m = product(l.m, l), nn = product(l.n, l), k = product(l.k, l);
-      if (m >= 4 && nn >= 4 && k >= 8 && m * nn * k >= 8192) {
-        for (int side = 0; side < 2; side++) {
-          std::string key = side ? "b" : "a", labels = n->str_attr(key);
-          const std::string& own = side ? l.n : l.m;
-          const Node* base;
-          std::map<char, int64_t> stride;
-          int64_t offset, ignored;
-          if (view(n->operands[side], labels, l, base, stride, offset) && collapse(own, l, stride, ignored) &&
-              collapse(l.k, l, stride, ignored))
-            continue;
-          std::string wanted = l.batch + own + l.k;
-          if (wanted.size() != labels.size()) continue;  // a sum over one side alone
-          graph::IntList perm;
-          for (char c : wanted) perm.push_back(int64_t(labels.find(c)));
-          size_t before = g_.order().size();
-          Node* copy = graph::permute(g_, n->operands[side], perm, n->span);
-          forced_.insert(copy);
-          n->operands[side] = copy;
-          n->attrs[key] = wanted;
-          out.insert(out.end(), g_.order().begin() + before, g_.order().end());
-          g_.order().resize(before);
-        }
-      }
-    }
-    out.push_back(n);
-  }
-  g_.order() = out;
-  g_.drop_dead();
-}
-
-/// A long sum for few results is cut into parts that threads share: their number comes from the shape alone.
-void Lowering::split_reductions() {
-  std::vector<Node*> order = g_.order(), out;
-  for (Node* n : order) {
-    out.push_back(n);
-    if (!n->op->name.starts_with("reduce_")) continue;
-    const Node* x = n->operands[0];
-    auto sizes = sizes_of(x);
-    auto axes = n->ints_attr("axes");
-    int64_t results = count_of(n), all = count_of(x);
-    if (all == 0 || results > 64 || all / std::max<int64_t>(results, 1) < 8192) continue;
-    // The slowest axis that divides well.
-    int64_t axis = -1, parts = 0;
-    for (int64_t a : axes)
-      for (int64_t p : {32, 28, 24, 20, 16, 14, 12, 10, 8})
-        if (axis < 0 && sizes[a] % p == 0 && sizes[a] > p) axis = a, parts = p;
-    if (axis < 0)
-      for (int64_t a : axes)
-        if (axis < 0 && sizes[a] >= 8 && sizes[a] <= 64 && axes.size() > 1) axis = a, parts = sizes[a];
-    if (axis < 0) continue;
-    size_t before = g_.order().size();
-    graph::Shape shape;
-    graph::IntList inner;
-    int64_t part_axis = 0, kept = 0;
-    for (size_t i = 0; i < sizes.size(); i++) {
-      bool reduced = std::find(axes.begin(), axes.end(), int64_t(i)) != axes.end();
-      if (int64_t(i) == axis) {
-        part_axis = kept;
-        shape.push_back(parts);
-        if (parts != sizes[i]) {
-          inner.push_back(int64_t(shape.size()));
-          shape.push_back(sizes[i] / parts);
-        }
-        continue;
-      }
-      if (reduced)
-        inner.push_back(int64_t(shape.size()));
-      else
-        kept++;
-      shape.push_back(sizes[i]);
-    }
-    Node* r = shape == x->type.shape ? n->operands[0] : graph::reshape(g_, n->operands[0], shape, n->span);
-    Node* first = graph::make(g_, n->op->name, {r}, {{"axes", inner}}, n->span);
-    Node* second = graph::make(g_, n->op->name, {first}, {{"axes", graph::IntList{part_axis}}}, n->span);
-    if (second->type != n->type) {
-      g_.order().resize(before);
-      continue;
-    }
-    out.insert(out.end(), g_.order().begin() + before, g_.order().end());
-    g_.order().resize(before);
-    g_.replace_uses(n, second);
-  }
-  g_.order() = out;
-  g_.drop_dead();
-}
-
-/// Sums of f16 and bf16 are kept in f32.
-void Lowering::widen_scatters() {
-  std::vector<Node*> order = g_.order(), out;
-  for (Node* n : order) {
-    out.push_back(n);
-    bool scatter = n->op->name == "scatter_add" || n->op->name == "scatter_add_along";
-    if ((!scatter && n->op->name != "cumsum") || (n->type.dtype != DType::bf16 && n->type.dtype != DType::f16))
-      continue;
-    size_t before = g_.order().size();
-    auto operands = n->operands;
-    Node*& values = operands[scatter ? 1 : 0];
-    values = graph::cast(g_, values, DType::f32, n->span);
-    Node* wide = graph::make(g_, n->op->name, operands, n->attrs, n->span);
-    Node* narrow = graph::cast(g_, wide, n->type.dtype, n->span);
-    out.insert(out.end(), g_.order().begin() + before, g_.order().end());
-    g_.order().resize(before);
-    g_.replace_uses(n, narrow);
-  }
-  g_.order() = out;
-  g_.drop_dead();
-}
 
 // ------------------------------------------------------------------------------------------------ roots
 
@@ -574,7 +394,7 @@ void Lowering::open_group(const Node* n) {
     read_set(n, r, g, ok);
     Gemm gemm;
     const Node* base[2];
-    if (r.kind == Root::Kind::contraction && gemm_strides(n, gemm, base)) {
+    if (r.kind == Root::Kind::contraction && gemm_strides(n, in_memory(), gemm, base)) {
       g.kind = Group::Kind::gemm;
     }
   }
@@ -619,107 +439,6 @@ void Lowering::form_groups() {
 }
 
 // ------------------------------------------------------------------------------------------------ kernels
-
-/// The memory behind one side of a contraction and the stride of each label in it.
-bool Lowering::view(const Node* x, const std::string& labels, const ContractLabels& l, const Node*& base,
-                    std::map<char, int64_t>& stride, int64_t& offset) const {
-  std::vector<Axis> axes;
-  Index ix;
-  for (char c : labels) {
-    ix.push_back(Affine::axis(int(axes.size())));
-    axes.push_back({l.size.at(c), true});
-  }
-  Affine flat;
-  while (true) {
-    bool in_memory = !is_movement(x) || roots_.count(x) || forced_.count(x);
-    if (in_memory) {
-      flat = flatten(ix, sizes_of(x));
-      break;
-    }
-    if (x->op->name == "pad" || x->op->name == "concat" || x->op->name == "dynamic_slice") {
-      flat = flatten(ix, sizes_of(x));
-      break;
-    }
-    Index to;
-    if (!through_movement(x, ix, axes, to)) {
-      const Node* y = x;
-      Affine f = flatten(ix, sizes_of(x));
-      while (y->op->name == "reshape" && !roots_.count(y) && !forced_.count(y)) y = y->operands[0];
-      bool dense = !is_movement(y) || roots_.count(y) || forced_.count(y) || y->op->name == "pad" ||
-                   y->op->name == "concat" || y->op->name == "dynamic_slice";
-      if (!dense) return false;
-      x = y;
-      flat = f;
-      break;
-    }
-    ix = to;
-    x = x->operands[0];
-  }
-  base = x;
-  offset = flat.constant;
-  for (size_t i = 0; i < labels.size(); i++)
-    stride[labels[i]] = l.size.at(labels[i]) == 1 ? 0 : flat.coefficient(int(i));
-  return true;
-}
-
-/// The one stride with which labels, slowest first, are walked; false if there's none.
-bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out) {
-  out = 0;
-  int64_t inner_size = 1;
-  bool first = true;
-  for (size_t i = labels.size(); i-- > 0;) {
-    int64_t size = l.size.at(labels[i]);
-    if (size == 1) continue;
-    if (first)
-      out = stride[labels[i]];
-    else if (stride[labels[i]] != out * inner_size)
-      return false;
-    first = false;
-    inner_size *= size;
-  }
-  return true;
-}
-
-int64_t product(const std::string& labels, const ContractLabels& l) {
-  int64_t p = 1;
-  for (char c : labels) p *= l.size.at(c);
-  return p;
-}
-
-bool Lowering::gemm_strides(const Node* n, Gemm& g, const Node** base) const {
-  DType t = n->type.dtype, ta = n->operands[0]->type.dtype, tb = n->operands[1]->type.dtype;
-  if (!graph::is_float(t) || ta != tb || ta == DType::f16 || t == DType::f16) return false;
-  auto l = sort_labels(*n);
-  g = {};
-  g.m = product(l.m, l), g.n = product(l.n, l), g.k = product(l.k, l);
-  // Small ones are sooner compiled as a plain nest.
-  if (g.m < 2 || g.n < 4 || g.k < 4 || g.m * g.n * g.k < 1024 || product(l.batch, l) == 0) return false;
-  for (char c : l.k)
-    if (n->str_attr("a").find(c) == std::string::npos || n->str_attr("b").find(c) == std::string::npos) return false;
-  std::map<char, int64_t> sa, sb, sc;
-  if (!view(n->operands[0], n->str_attr("a"), l, base[0], sa, g.a_offset) ||
-      !view(n->operands[1], n->str_attr("b"), l, base[1], sb, g.b_offset))
-    return false;
-  auto out = row_major(sizes_of(n));
-  for (size_t i = 0; i < out.size(); i++) sc[n->str_attr("out")[i]] = out[i];
-  if (!collapse(l.m, l, sa, g.a_m) || !collapse(l.n, l, sb, g.b_n) || !collapse(l.k, l, sa, g.a_k) ||
-      !collapse(l.k, l, sb, g.b_k) || !collapse(l.m, l, sc, g.c_m) || !collapse(l.n, l, sc, g.c_n))
-    return false;
-  // Batch labels go together from the fastest on while all three sides agree; the rest are loops around.
-  size_t split = l.batch.size();
-  while (split > 0) {
-    std::string tail = l.batch.substr(split - 1);
-    if (!collapse(tail, l, sa, g.a_batch) || !collapse(tail, l, sb, g.b_batch) || !collapse(tail, l, sc, g.c_batch))
-      break;
-    split--;
-  }
-  std::string tail = l.batch.substr(split);
-  collapse(tail, l, sa, g.a_batch), collapse(tail, l, sb, g.b_batch), collapse(tail, l, sc, g.c_batch);
-  g.batch = product(tail, l);
-  for (size_t i = 0; i < split; i++)
-    if (char c = l.batch[i]; l.size.at(c) != 1) g.outer.push_back({l.size.at(c), sa[c], sb[c], sc[c]});
-  return true;
-}
 
 /// Sorts reductions and stores into passes over the inner axes: a value that needs a reduction's result comes in a
 /// later one.
@@ -824,7 +543,7 @@ BuiltGroup Lowering::build_gemm(int gi) {
   Kernel& k = out.kernel;
   k.kind = Kernel::Kind::gemm;
   const Node* base[2];
-  gemm_strides(n, k.gemm, base);
+  gemm_strides(n, in_memory(), k.gemm, base);
   NestBuilder b(k, roots_, -1);
   // Both sides may be one value: an argument each.
   for (const Node* x : base) {
@@ -908,9 +627,7 @@ BuiltGroup Lowering::build(int gi) {
 }
 
 Plan Lowering::run() {
-  widen_scatters();
-  split_reductions();
-  prepare_contractions();
+  prepare(g_, forced_);
   find_roots();
   form_groups();
   std::vector<BuiltGroup> built;

@@ -1,6 +1,7 @@
 // Inside of the lowering: which values get memory (roots), which of them are computed together (groups), and the
 // builder that writes a group's expressions by walking the graph backwards from its roots.
 #pragma once
+#include <functional>
 #include <map>
 #include <set>
 #include <tuple>
@@ -45,7 +46,22 @@ struct ContractLabels {
   std::map<char, int64_t> size;
 };
 ContractLabels sort_labels(const Node& n);
+int64_t product(const std::string& labels, const ContractLabels& l);
+/// The one stride with which labels, slowest first, are walked; false if there's none.
+bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out);
+/// Whether a movement op's result has memory of its own.
+using InMemory = std::function<bool(const Node*)>;
+/// The memory behind one side of a contraction and the stride of each label in it.
+bool view(const Node* x, const std::string& labels, const ContractLabels& l, const InMemory& in_memory,
+          const Node*& base, std::map<char, int64_t>& stride, int64_t& offset);
+/// The contraction as a product of matrices over the memory of `base[0]` and `base[1]`; false if it isn't one.
+bool gemm_strides(const Node* n, const InMemory& in_memory, Gemm& out, const Node** base);
+
+/// Rewrites the graph for the lowering; `forced` gets movement ops whose result must be copied to memory.
+void prepare(graph::Graph& g, std::set<const Node*>& forced);
+
 std::vector<int64_t> sizes_of(const Node* n);
+int64_t count_of(const Node* n);
 bool is_movement(const Node* n);
 /// Index maps of movement ops: the operand's index from the result's. False for ops that need a guard (pad, concat) or
 /// a value.

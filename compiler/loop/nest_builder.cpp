@@ -12,6 +12,12 @@ namespace nnlc::loop {
 
 std::vector<int64_t> sizes_of(const Node* n) { return graph::sizes(n->type.shape); }
 
+int64_t count_of(const Node* n) {
+  int64_t c = 1;
+  for (int64_t s : sizes_of(n)) c *= s;
+  return c;
+}
+
 static int64_t axis_of(const Node* n, const char* key, size_t rank) {
   int64_t a = n->int_attr(key);
   return a < 0 ? a + int64_t(rank) : a;
