@@ -48,6 +48,8 @@ class Lowering {
   const Node* dense(const Node* n);
   int64_t cost(const Node* n, int depth);
   // Groups.
+  void find_reads();
+  bool better_apart(const Node* product) const;
   void form_groups();
   bool join(const Node* n, int group);
   void open_group(const Node* n);
@@ -68,6 +70,7 @@ class Lowering {
   graph::Graph& g_;
   RootMap roots_;
   std::vector<const Node*> root_order_;
+  std::unordered_map<const Node*, std::set<const Node*>> reads_;  ///< inputs and roots that a root loads by itself
   std::vector<Group> groups_;
   std::unordered_map<const Node*, std::vector<const Node*>> users_;
   std::set<const Node*> results_, forced_;
@@ -341,6 +344,7 @@ bool Lowering::join(const Node* n, int gi) {
   if (g.members.size() >= kMostMembers || g.kind == Group::Kind::library) return false;
   Root r = roots_.at(n);
   if (g.kind == Group::Kind::gemm) {
+    if (g.apart) return false;
     // Elementwise work on the finished tile, where rows are whole vectors of one label.
     auto l = sort_labels(*g.members[0]);
     int wide = 0;
@@ -396,33 +400,63 @@ void Lowering::open_group(const Node* n) {
     const Node* base[2];
     if (r.kind == Root::Kind::contraction && gemm_strides(n, in_memory(), gemm, base)) {
       g.kind = Group::Kind::gemm;
+      g.apart = better_apart(n);
     }
   }
   for (const Node* x : g.reads)
     if (auto it = roots_.find(x); it != roots_.end()) g.needs.insert(it->second.group);
 }
 
+void Lowering::find_reads() {
+  for (const Node* n : root_order_) {
+    Root own = roots_.at(n);
+    Group alone;
+    if (own.kind == Root::Kind::library) {
+      for (const Node* x : n->operands) reads_[n].insert(dense(x));
+      continue;
+    }
+    own.group = -2;
+    set_domain(n, own, alone);
+    bool ok = true;
+    read_set(n, own, alone, ok);
+    reads_[n] = std::move(alone.reads);
+  }
+}
+
+/// Whether what is computed from a product should be left to a kernel of its own. Tiles are walked against the grain of
+/// memory: for an optimizer's state, which comes from far away, a plain walk is so much faster that it is worth writing
+/// the product; all the more if that must be written anyway.
+bool Lowering::better_apart(const Node* product) const {
+  std::set<const Node*> computed{product}, state;
+  bool stored = results_.count(product) > 0;
+  for (const Node* n : root_order_) {
+    const auto& reads = reads_.at(n);
+    if (reads.count(product) && roots_.at(n).kind != Root::Kind::elementwise) stored = true;
+    if (roots_.at(n).kind != Root::Kind::elementwise || count_of(n) != count_of(product)) continue;
+    if (std::none_of(reads.begin(), reads.end(), [&](const Node* x) { return computed.count(x) > 0; })) continue;
+    computed.insert(n);
+    for (const Node* x : reads)
+      if (x->op->name == "input" && count_of(x) == count_of(product)) state.insert(x);
+  }
+  return state.size() >= 2 || (stored && !state.empty());
+}
+
 void Lowering::form_groups() {
+  find_reads();
   for (const Node* n : root_order_) {
     Root& r = roots_[n];
     bool done = false;
     if (r.kind == Root::Kind::elementwise || r.kind == Root::Kind::reduction) {
       // Groups whose results it reads, newest first; then those that read the same memory.
       std::vector<int> candidates;
-      Group trial;
-      Root own = r;
-      own.group = -2;
-      set_domain(n, own, trial);
-      bool ok = true;
-      read_set(n, own, trial, ok);
       std::set<int, std::greater<>> producers;
-      for (const Node* x : trial.reads)
+      for (const Node* x : reads_[n])
         if (auto it = roots_.find(x); it != roots_.end() && it->second.group >= 0) producers.insert(it->second.group);
       candidates.assign(producers.begin(), producers.end());
       for (int gi = int(groups_.size()) - 1, tries = 0; gi >= 0 && tries < 6; gi--) {
         if (groups_[gi].kind != Group::Kind::nest || producers.count(gi)) continue;
         bool shares = false;
-        for (const Node* x : trial.reads) shares |= count_of(x) > 1 && groups_[gi].reads.count(x);
+        for (const Node* x : reads_[n]) shares |= count_of(x) > 1 && groups_[gi].reads.count(x);
         if (shares) candidates.push_back(gi), tries++;
       }
       for (int gi : candidates)

@@ -33,6 +33,7 @@ struct Group {
   std::vector<const Node*> members;  ///< roots, operands first
   std::set<int> needs;               ///< groups whose results it reads
   std::set<const Node*> reads;       ///< inputs and roots it loads
+  bool apart = false;                ///< gemm: nothing is computed together with the product
   bool has_inner() const {
     for (auto& a : axes)
       if (!a.outer) return true;

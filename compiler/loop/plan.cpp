@@ -161,6 +161,30 @@ void Planner::add_copy(const Node* from, int from_buffer, int to_buffer, const s
   steps_.push_back(std::move(s));
 }
 
+/// Whether a pass loads from an argument.
+bool phase_reads(const Kernel& k, const Phase& phase, int argument) {
+  std::vector<int> open;
+  for (int r : phase.reductions) open.push_back(k.reductions[r].value);
+  for (auto& s : phase.stores) open.push_back(s.value);
+  std::set<int> seen;
+  while (!open.empty()) {
+    int at = open.back();
+    open.pop_back();
+    if (!seen.insert(at).second) continue;
+    const Expr& e = k.exprs[at];
+    if (e.fn == Fn::load && e.buffer == argument) return true;
+    open.insert(open.end(), e.args.begin(), e.args.end());
+    if (e.guard >= 0) open.push_back(e.guard);
+    auto affine = [&](const Affine& a) {
+      for (auto& [t, c] : a.terms)
+        if (t >= kDynamic) open.push_back(k.dynamics[t - kDynamic].value);
+    };
+    affine(e.offset);
+    for (auto& b : e.bounds) affine(b.value);
+  }
+  return false;
+}
+
 /// Whether the kernel reads each old element no later than it writes the new one.
 bool Planner::in_place_is_safe(const Step& s, const Node* value, const Node* input) const {
   const Kernel& k = s.kernel;
@@ -174,9 +198,13 @@ bool Planner::in_place_is_safe(const Step& s, const Node* value, const Node* inp
   // The sides of a product are read again and again.
   if (k.kind == Kernel::Kind::gemm && (in < 2 || s.args[0] == input || s.args[1] == input)) return false;
   const Store* store = nullptr;
-  for (auto& st : k.phases.back().stores)
-    if (st.buffer == out) store = &st;
+  size_t at = 0;
+  for (size_t p = 0; p < k.phases.size(); p++)
+    for (auto& st : k.phases[p].stores)
+      if (st.buffer == out) store = &st, at = p;
   if (!store) return false;
+  for (size_t p = at + 1; p < k.phases.size(); p++)
+    if (phase_reads(k, k.phases[p], in)) return false;
   for (auto& [t, c] : store->offset.terms)
     if (t >= kDynamic) return false;
   for (auto& e : k.exprs)

@@ -41,8 +41,11 @@ void split_reductions(graph::Graph& g) {
     auto axes = n->ints_attr("axes");
     int64_t results = count_of(n), all = count_of(x);
     if (all == 0 || results > 64 || all / std::max<int64_t>(results, 1) < 8192) continue;
-    // The slowest axis that divides well.
     int64_t axis = -1, parts = 0;
+    // Best a whole axis: then the parts are rows, which other kernels over the same values walk too.
+    for (int64_t a : axes)
+      if (axis < 0 && sizes[a] >= 16 && sizes[a] <= 8192 && all / results / sizes[a] >= 64) axis = a, parts = sizes[a];
+    // Else the slowest axis that divides well.
     for (int64_t a : axes)
       for (int64_t p : {32, 28, 24, 20, 16, 14, 12, 10, 8})
         if (axis < 0 && sizes[a] % p == 0 && sizes[a] > p) axis = a, parts = p;
