@@ -52,6 +52,7 @@ class Lowering {
   bool better_apart(const Node* product) const;
   void form_groups();
   bool join(const Node* n, int group);
+  bool move_to_product(const Node* n, int product);
   void open_group(const Node* n);
   bool depends(int from, int on) const;
   void set_domain(const Node* n, Root& r, Group& g);
@@ -382,6 +383,32 @@ bool Lowering::join(const Node* n, int gi) {
   return true;
 }
 
+/// A value that is computed from a product and from what needs no other kernel's result, as a dropout mask: all of it
+/// joins the product, though the mask has a group of its own by now.
+bool Lowering::move_to_product(const Node* n, int product) {
+  std::vector<int> masks;
+  for (const Node* x : reads_.at(n)) {
+    auto it = roots_.find(x);
+    if (it == roots_.end() || it->second.group == product) continue;
+    const Group& g = groups_[it->second.group];
+    if (g.kind != Group::Kind::nest || g.members.size() != 1 || !g.needs.empty() ||
+        it->second.kind != Root::Kind::elementwise)
+      return false;
+    masks.push_back(it->second.group);
+  }
+  for (int m : masks) {
+    const Node* mask = groups_[m].members[0];
+    const Root before = roots_.at(mask);
+    if (!join(mask, product)) {
+      roots_.at(mask) = before;
+      return false;
+    }
+    groups_[m].members.clear();
+    groups_[m].reads.clear();
+  }
+  return !masks.empty() && join(n, product);
+}
+
 void Lowering::open_group(const Node* n) {
   int gi = int(groups_.size());
   groups_.emplace_back();
@@ -459,6 +486,8 @@ void Lowering::form_groups() {
         for (const Node* x : reads_[n]) shares |= count_of(x) > 1 && groups_[gi].reads.count(x);
         if (shares) candidates.push_back(gi), tries++;
       }
+      for (int gi : producers)
+        if (!done && groups_[gi].kind == Group::Kind::gemm && move_to_product(n, gi)) done = true;
       for (int gi : candidates)
         if (!done && join(n, gi)) done = true;
     }

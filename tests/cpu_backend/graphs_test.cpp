@@ -363,12 +363,40 @@ TEST_CASE("what is computed together") {
   y = binary(p, "add", y, broadcast_to(p, b, y->type.shape));
   p.outputs = {{binary(p, "max", y, constant(p, 0, y->type)), nullptr}};
   CHECK(launches(p) == 1);
+  // A layer with dropout is one kernel, its mask included; a gradient's norm and the update that it goes into are one.
+  std::string step = test::cpu().emit(mlp_step(64, 100, 48, 10), "loop");
+  CHECK(step.find("random uniform") == step.rfind("random uniform"));
+  const size_t product = step.find("gemm 1x64x48x100");
+  CHECK(step.find("random uniform") < step.find("\nk", product));
+  Graph u;
+  Node* gw = contract(u, u.add_input(f32({64, 40}), "d", {}), u.add_input(f32({64, 30}), "x", {}), "km", "kn", "mn");
+  Node* old_w = u.add_input(gw->type, "w", {});
+  Node* new_w = binary(u, "sub", old_w, binary(u, "mul", gw, constant(u, 0.1, gw->type)));
+  u.outputs = {{reduce(u, "sum", binary(u, "mul", gw, gw), {0, 1}), nullptr}, {new_w, old_w}};
+  CHECK(launches(u) == 2);
+  CHECK(test::check(u, Inputs{-1, 1}, 1, 10) == "");
   Graph m;  // a convolution's padded windows are copied once, then multiplied
   Node* image = m.add_input(f32({2, 8, 10, 10}), "image", {});
   Node* kernel = m.add_input(f32({16, 8, 3, 3}), "kernel", {});
   Node* v = window(m, window(m, pad(m, image, {0, 0, 1, 1}, {0, 0, 1, 1}, 0), 2, 3, 1, 1), 3, 3, 1, 1);
   m.outputs = {{reduce(m, "sum", contract(m, v, kernel, "nchwij", "ocij", "nohw"), {2, 3}), nullptr}};
   CHECK(launches(m) <= 4);
+}
+
+TEST_CASE("dropout in the store of a product, few rows too") {
+  for (int64_t rows : {2, 3, 4, 5, 64})
+    for (int64_t columns : {16, 18, 30, 47, 100}) {
+      CAPTURE(rows);
+      CAPTURE(columns);
+      Graph g;
+      Node* a = g.add_input(f32({rows, 64}), "a", {});
+      Node* w = g.add_input(f32({columns, 64}), "w", {});
+      Node* step = g.add_input(typed(DType::i64, {}), "step", {});
+      Node* y = contract(g, a, w, "mk", "nk", "mn");
+      Node* keep = binary(g, "lt", random(g, "uniform", 5, step, y->type), constant(g, 0.5, y->type));
+      g.outputs = {{select(g, keep, y, constant(g, 0, y->type)), nullptr}, {keep, nullptr}};
+      for (int threads : {1, 3}) CHECK(test::check(g, Inputs{-1, 1}, 1, 64, "", threads) == "");
+    }
 }
 
 TEST_CASE("random graphs") {

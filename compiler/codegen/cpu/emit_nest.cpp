@@ -448,6 +448,7 @@ void store_piece(Builder& b, const Kernel& k, const std::vector<Value*>& args, c
   ExprEmitter x(b, k, args);
   int n = int(k.axes.size()) - 1;
   x.lanes = s.lanes;
+  x.aligned = s.aligned;
   if (s.lanes > 1) x.vector_axis = n, x.mask = s.mask;
   x.axis[n] = s.j;
   if (n == 2 && k.axes[1].size == k.gemm.m) {

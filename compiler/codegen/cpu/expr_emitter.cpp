@@ -205,7 +205,7 @@ static void philox(Builder& b, Value* block, Value* step, uint64_t key, Value* (
 
 /// Whether lanes 4 j to 4 j + 3 are the four elements of one block, for every position of the loops.
 bool ExprEmitter::whole_blocks(const Affine& a) const {
-  if (lanes % 4 || a.coefficient(vector_axis) != 1 || a.constant % 4) return false;
+  if (!aligned || lanes % 4 || a.coefficient(vector_axis) != 1 || a.constant % 4) return false;
   for (auto& [t, c] : a.terms)
     if (t >= kDynamic || (t != vector_axis && c % 4)) return false;
   return true;

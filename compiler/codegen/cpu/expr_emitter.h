@@ -24,6 +24,7 @@ class ExprEmitter {
   const loop::Kernel& k;
   std::vector<llvm::Value*> args;
   int vector_axis = -1, lanes = 1;
+  bool aligned = true;               ///< lane 0 of the vector axis stands at multiples of `lanes`
   llvm::Value* mask = nullptr;       ///< lanes of the vector axis that exist; null: all
   std::vector<llvm::Value*> axis;    ///< the axes' values, null outside their loops; of the vector axis that of lane 0
   std::vector<llvm::Value*> values;  ///< of expressions, null until emitted

@@ -288,8 +288,8 @@ class Generator {
       Value* row = b_.at(sum_, tile, b_.mul(r, p_.tile_ld));
       b_.vectors(b_.i64(0), cols, p_.lanes, [&](Value* x, Value* mask) {
         GemmStore st{
-            g_,  b_.CreateNSWAdd(i, r), b_.CreateNSWAdd(j, x), p_.lanes, b_.load(sum_, p_.lanes, b_.at(sum_, row, x)),
-            mask};
+            g_,   b_.CreateNSWAdd(i, r), b_.CreateNSWAdd(j, x), p_.lanes, b_.load(sum_, p_.lanes, b_.at(sum_, row, x)),
+            mask, p_.nr % p_.lanes == 0};
         if (call_.store) return call_.store(b_, st);
         Value *at = at_c(st.i, st.j), *stride = b_.i64(s_.c_j);
         if (s_.accumulate) st.value = b_.CreateFAdd(b_.load_strided(sum_, p_.lanes, at, stride, mask), st.value);

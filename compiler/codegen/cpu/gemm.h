@@ -55,6 +55,7 @@ struct GemmStore {
   int lanes;
   llvm::Value* value;
   llvm::Value* mask;
+  bool aligned;  ///< j is a multiple of lanes
 };
 using GemmLoadFn = std::function<llvm::Value*(Builder&, const GemmLoad&)>;
 using GemmStoreFn = std::function<void(Builder&, const GemmStore&)>;
