@@ -172,7 +172,6 @@ void loop_batches(Evaluator& ev, const BatchesValue& b, bool enumerated, Span sp
 
 }  // namespace
 
-
 std::optional<std::vector<Value>> static_items(Evaluator& ev, const Value& iterable, Span span) {
   if (auto* r = iterable.get<RangeValue>()) {
     if (!r->is_static || !r->lo.is_constant() || !r->hi.is_constant()) return std::nullopt;
