@@ -49,6 +49,13 @@ void report(const char* what) {
   put(STDERR_FILENO, "\n");
 }
 
+// A sanitizer reports crashes better.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 void on_signal(int number) {
   const char* what = "signal";
   switch (number) {
@@ -92,10 +99,8 @@ void install_crash_handler(int argc, char** argv) {
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_ONSTACK | SA_RESETHAND;
-  // A sanitizer reports crashes better.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(number, &action, nullptr);
-#endif
+  if (!kSanitized)
+    for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(number, &action, nullptr);
   std::signal(SIGPIPE, SIG_DFL);
 }
 
