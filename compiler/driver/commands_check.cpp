@@ -55,8 +55,8 @@ int check_command(const Options& options) {
     session.compile();
     const bool tests = has_tests(session.sources, session.file);
     int s = session.finish();
-    if (s == kDone && tests) {
-      // The `test` blocks are a program of their own; names and shapes above them were found to be right.
+    if ((s == kDone || s == kWrongProgram) && tests) {
+      // The `test` blocks are a program of their own; what is wrong above them is printed once.
       Session again(options);
       again.printed = &printed;
       if (auto wrong = again.prepare(path)) {

@@ -161,6 +161,17 @@ std::string run_help() {
   return parser.run->help("nnlc run");
 }
 
+std::vector<std::string> run_option_names() {
+  Parser parser;
+  std::vector<std::string> names;
+  for (const CLI::Option* option : parser.run->get_options())
+    for (std::string name : option->get_lnames()) {
+      std::replace(name.begin(), name.end(), '-', '_');
+      names.push_back(std::move(name));
+    }
+  return names;
+}
+
 Options parse_options(int argc, char** argv, int& exit_status) {
   exit_status = -1;
   Parser p;

@@ -41,6 +41,9 @@ Options parse_options(int argc, char** argv, int& exit_status);
 /// The help text of `nnlc run`, for printing it together with a program's configs.
 std::string run_help();
 
+/// The long options of `nnlc run` with _ for -, which no config may be called.
+std::vector<std::string> run_option_names();
+
 /// Reads `--name value`, `--name=value` and, for bools, `--name` and `--no-name` against the configs of a program (with
 /// both - and
 /// _). configs: name -> type. Returns what is wrong, or an empty string.

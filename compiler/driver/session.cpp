@@ -63,8 +63,31 @@ std::optional<int> Session::prepare(const std::string& path) {
   return std::nullopt;
 }
 
+namespace {
+
+/// A config whose option means something else to nnlc could never be given.
+void check_config_names(SourceManager& sources, uint32_t file, Diagnostics& diags) {
+  if (sources.file(file).text.find("config") == std::string::npos) return;
+  Diagnostics ignored;  // what doesn't parse is reported when the program is compiled
+  auto ast = syntax::parse(sources, file, ignored);
+  std::vector<std::string> taken;
+  for (const auto& stmt : ast->stmts) {
+    auto* config = ast::dyn<ast::ConfigStmt>(stmt.get());
+    if (!config) continue;
+    if (taken.empty()) taken = run_option_names();
+    if (std::find(taken.begin(), taken.end(), config->name.text) == taken.end()) continue;
+    std::string option = config->name.text;
+    std::replace(option.begin(), option.end(), '_', '-');
+    diags.error(Code::ConfigValue, config->name.span, fmt::format("--{} is an option of nnlc itself", option))
+        .help(fmt::format("call it something else, such as `my_{}`", config->name.text));
+  }
+}
+
+}  // namespace
+
 std::unique_ptr<host::Program> Session::compile(bool tests) {
   compile_options.tests = tests;
+  check_config_names(sources, file, diags);
   auto program = sema::compile(sources, file, compile_options, diags);
   if (diags.has_errors()) return nullptr;
   return program;

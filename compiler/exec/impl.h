@@ -44,6 +44,9 @@ enum class Flow { normal, break_, continue_, leave };
 
 struct Machine::Impl {
   Impl(host::Program& p, codegen::Backend& b, MachineOptions o);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   host::Program& program;
   codegen::Backend& backend;
@@ -61,6 +64,12 @@ struct Machine::Impl {
   Flow run_batches(const host::Instr& i);
   void run_step(const host::Instr& i);
   CompiledStep& compiled(int step);
+  /// What input k of the step reads: its register's buffer, or a host number converted.
+  void* input_buffer(CompiledStep& c, const host::Step& step, size_t k);
+  /// Lets the program's mapped data sets read through their steps; they must not be read any more once `release_maps`
+  /// ran.
+  void bind_maps();
+  void release_maps();
   void call(const host::Instr& i);
   void unary(const host::Instr& i);
   void binary(const host::Instr& i);

@@ -21,7 +21,11 @@ Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
       regs(p.registers.size()),
       steps(p.steps.size()),
       progress(
-          {.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {}
+          {.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {
+  bind_maps();
+}
+
+Machine::Impl::~Impl() { release_maps(); }
 
 Machine::Machine(host::Program& program, codegen::Backend& backend, MachineOptions options)
     : impl_(std::make_unique<Impl>(program, backend, std::move(options))) {}

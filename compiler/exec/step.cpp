@@ -85,25 +85,25 @@ CompiledStep& Machine::Impl::compiled(int index) {
   return *slot;
 }
 
+void* Machine::Impl::input_buffer(CompiledStep& c, const host::Step& step, size_t k) {
+  const Value& v = reg(step.inputs[k]);
+  const Tensor* t = v.tensor();
+  // Written only through the outputs, which own what they write.
+  if (fits(t, c.inputs[k])) return const_cast<void*>(t->data());
+  if (t && !(t->shape().empty() && c.inputs[k].shape.empty()))
+    throw std::logic_error(fmt::format("input {} of the step \"{}\" is {}, wanted {}{}", k, step.title, describe(v),
+                                       nnl::dtype_name(c.inputs[k].dtype), shape_text(c.inputs[k].shape)));
+  if (!c.scalars[k].defined()) c.scalars[k] = Tensor::empty(c.inputs[k].dtype, c.inputs[k].shape);
+  convert(t ? read_back(v) : v, c.scalars[k], step, k);
+  return c.scalars[k].data();
+}
+
 void Machine::Impl::run_step(const host::Instr& i) {
   CompiledStep& c = compiled(i.step);
   const host::Step& step = program.steps[static_cast<size_t>(i.step)];
   const size_t n_in = c.inputs.size(), n_out = c.outputs.size();
 
-  for (size_t k = 0; k < n_in; ++k) {
-    const Value& v = reg(step.inputs[k]);
-    const Tensor* t = v.tensor();
-    if (fits(t, c.inputs[k])) {
-      c.buffers[k] = const_cast<void*>(t->data());  // written only through the outputs below, which own what they write
-      continue;
-    }
-    if (t && !(t->shape().empty() && c.inputs[k].shape.empty()))
-      throw std::logic_error(fmt::format("input {} of the step \"{}\" is {}, wanted {}{}", k, step.title, describe(v),
-                                         nnl::dtype_name(c.inputs[k].dtype), shape_text(c.inputs[k].shape)));
-    if (!c.scalars[k].defined()) c.scalars[k] = Tensor::empty(c.inputs[k].dtype, c.inputs[k].shape);
-    convert(t ? read_back(v) : v, c.scalars[k], step, k);
-    c.buffers[k] = c.scalars[k].data();
-  }
+  for (size_t k = 0; k < n_in; ++k) c.buffers[k] = input_buffer(c, step, k);
   for (size_t o = 0; o < n_out; ++o) {
     void*& buffer = c.buffers[n_in + o];
     const CompiledStep::Port& p = c.outputs[o];

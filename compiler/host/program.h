@@ -106,12 +106,15 @@ struct Persistent {
   std::vector<std::string> aliases;  ///< further paths of tied parameters
 };
 
+class MappedDataset;  // mapped.h
+
 struct Program {
   std::vector<Type> registers;
   std::deque<Step> steps;  ///< index = Instr::step; addresses are stable
   Block body;
   std::vector<Persistent> persistents;
   std::vector<std::shared_ptr<nnl::data::Dataset>> datasets;      ///< of `dataset_row` and its like (exec/builtins.cpp)
+  std::vector<std::shared_ptr<MappedDataset>> mapped;             ///< data sets that read through a step
   std::vector<std::shared_ptr<const nnl::data::Text>> text_data;  ///< of `text_encode` and `text_decode`
   uint64_t seed = 0;
   bool bf16 = false;  ///< `precision bf16`

@@ -216,9 +216,18 @@ void exec_assign(Evaluator& ev, const ast::AssignStmt& s, const std::shared_ptr<
       if (!build_layer(ev, layer)) return;
       for (auto& [name, member] : layer->members) {
         if (name != m->name.text) continue;
-        if (layer->used) {
+        auto old = member.ptr<LayerInstance>();
+        if (!v.ptr<LayerInstance>() && !v.ptr<SequenceValue>()) {
+          auto d = ev.error(Code::AssignTarget, s.value->span,
+                            fmt::format("`{}` is a layer, and can't become {}", name, describe(v)));
+          if (Scope::Entry* declared = layer->scope ? layer->scope->find_here(name) : nullptr)
+            d.label(declared->span, "declared here");
+          return;
+        }
+        if (layer->used || (old && old->used)) {
           ev.error(Code::AssignTarget, s.span, fmt::format("`{}` can't be replaced any more", name))
-              .label(layer->span, "the layer was used already")
+              .label(layer->used_at.valid() ? layer->used_at : layer->span,
+                     layer->used_at.valid() ? "used here already" : "the layer was used already")
               .help("replace a member before the first use of its layer");
           return;
         }

@@ -170,7 +170,19 @@ void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, 
     if (auto* a = ast::dyn<ast::AssignStmt>(&s))
       if (auto* n = root_name(a->target.get())) assigned.push_back(n->name);
   };
+  std::vector<const ast::Expr*> frozen;
+  w.on_expr = [&](const ast::Expr& e) {
+    auto* call = ast::dyn<ast::CallExpr>(&e);
+    if (!call) return true;
+    auto is_freeze = [](const std::string& name) { return name == "freeze" || name == "unfreeze"; };
+    if (auto* n = ast::dyn<ast::NameExpr>(call->callee.get()); n && is_freeze(n->name) && !call->args.empty())
+      frozen.push_back(call->args[0].value.get());
+    if (auto* m = ast::dyn<ast::MemberExpr>(call->callee.get()); m && is_freeze(m->name.text))
+      frozen.push_back(m->object.get());
+    return true;
+  };
   for (auto* b : blocks) w.block(*b);
+  if (!frozen.empty() && !ev.context.dry && !ev.context.tensor_code) prepare_freezing(ev, frozen, scope, span);
   for (const std::string& name : assigned) {
     Scope::Entry* e = scope->find(name);
     if (!e || !e->is_var || e->slot != host::kNoReg || e->param || e->value.is_poison()) continue;

@@ -3,6 +3,7 @@
 
 #include "compiler/sema/builtins.h"
 #include "compiler/sema/impl.h"
+#include "runtime/data/arrays.h"
 #include "runtime/data/dataset.h"
 
 namespace nnlc::sema {
@@ -84,6 +85,17 @@ std::optional<int64_t> count_arg(BuiltinCall& c, std::string_view name, int64_t 
   return n;
 }
 
+/// `missing = -1`: labels of -1 are let in.
+std::optional<bool> missing_arg(BuiltinCall& c) {
+  if (!c.given("missing")) return false;
+  auto n = c.integer("missing");
+  if (n && *n != -1) {
+    c.ev.error(Code::DataArgument, c.arg("missing").span, "a missing label is -1: `missing = -1`");
+    return std::nullopt;
+  }
+  return n ? std::optional<bool>(true) : std::nullopt;
+}
+
 Value named_set(BuiltinCall& c) {
   std::string dir;
   if (c.given("dir")) {
@@ -145,7 +157,18 @@ Value csv(BuiltinCall& c) {
     if (!b) return Poison{};
     o.header = *b;
   }
+  auto missing = missing_arg(c);
+  if (!missing) return Poison{};
+  o.missing = *missing;
   return one(c, data::csv(*path, o));
+}
+
+Value arrays(BuiltinCall& c) {
+  auto path = path_arg(c, "path");
+  if (!path) return Poison{};
+  return one(c, c.builtin.name == "npy"   ? data::npy(*path)
+                : c.builtin.name == "npz" ? data::npz(*path)
+                                          : data::safetensors(*path));
 }
 
 Value text(BuiltinCall& c) {
@@ -289,9 +312,8 @@ Value concat(BuiltinCall& c) {
 }
 
 Value map(BuiltinCall& c) {
-  c.ev.unsupported(Code::NotSupportedYet, c.span, "`map` on a data set is not supported yet")
-      .help("do the same to the batch, inside the loop");
-  return Poison{};
+  if (!host_effect(c.ev, c.span, "`map` on a data set")) return Poison{};
+  return map_dataset(c.ev, *c.arg("self").value.ptr<DatasetValue>(), c.arg("function").value, c.span);
 }
 
 Value row(BuiltinCall& c) {
@@ -406,7 +428,7 @@ const std::vector<Builtin> kDataBuiltins = {
      "The handwritten digits: {train, test} of {image: [1, 28, 28], label: class(10)}."},
     {"fashion_mnist", "dir = None", named_set, "Pictures of clothes, in the form of MNIST."},
     {"idx", "images, labels, classes = None", idx, "A data set in MNIST's file format."},
-    {"csv", "path, target = None, features = None, classes = None, header = None", csv,
+    {"csv", "path, target = None, features = None, classes = None, header = None, missing = None", csv,
      "A table: {x: [K], y: class(C) or f32[]}."},
     {"text", "path, unit = \"char\", lines = false, vocab_of = None", text,
      "A text file as indices of its characters."},
@@ -416,9 +438,9 @@ const std::vector<Builtin> kDataBuiltins = {
     {"spirals", "n = 300, classes = 3, noise = 0.1, seed = None", spirals, "Spiral arms: {x: [2], y: class(classes)}."},
     {"blobs", "n = 300, classes = 3, dim = 2, seed = None", blobs, "Round clouds: {x: [dim], y: class(classes)}."},
     {"cifar10", "*args", not_yet, ""},
-    {"npy", "*args", not_yet, ""},
-    {"npz", "*args", not_yet, ""},
-    {"safetensors", "*args", not_yet, ""},
+    {"npy", "path", arrays, "A NumPy array: {x: …}, its first axis the rows."},
+    {"npz", "path", arrays, "NumPy arrays with equal first sizes: a field for each."},
+    {"safetensors", "path", arrays, "Tensors with equal first sizes: a field for each."},
     {"image_folder", "*args", not_yet, ""},
     {"dataset.batches", "self, n, shuffle = false, drop_last = false, replacement = false", batches,
      "Batches of n rows, for a loop."},

@@ -20,7 +20,9 @@ using Kind = host::Type::Kind;
 bool host_effect(Evaluator& ev, Span span, std::string_view what) {
   if (!ev.context.tensor_code) return true;
   ev.error(Code::HostEffectInTensorCode, span, fmt::format("{} can't stand in tensor code", what))
-      .help("give the value in the block's tuple, and use it outside: `let loss, x = minimize(opt) { …; (loss, x) }`");
+      .help(
+          "give the value in the block's tuple, and use it outside: `(loss, x)` at its end, and `let loss, x = "
+          "minimize(opt) { … }`");
   return false;
 }
 
@@ -415,12 +417,7 @@ std::optional<std::pair<std::string, std::string>> stored_layer(BuiltinCall& c) 
     return std::nullopt;
   }
   if (!build_layer(c.ev, layer)) return std::nullopt;
-  for (auto& p : c.ev.params_of(c.arg("layer").value, true))
-    if (p->reg == host::kNoReg) {
-      c.ev.error(Code::CannotInfer, c.arg("layer").span, fmt::format("the sizes of `{}` aren't known yet", p->path))
-          .help("call the layer first, or write its sizes instead of `_`");
-      return std::nullopt;
-    }
+  // Sizes that a later call infers are known by the time that the program runs.
   return root_and_path(*layer);
 }
 

@@ -1,4 +1,5 @@
 // What the standard library asks of the compiler: kinds of values, rules with messages, sizes of weights.
+#include "compiler/sema/impl.h"
 #include "compiler/sema/initializers.h"
 #include "compiler/sema/tensor_support.h"
 
@@ -149,6 +150,28 @@ Value calculate_gain(BuiltinCall& c) {
   return Value(*g, c.span);
 }
 
+/// [-1], or [-1, -2, …] for a list of sizes: the axes that a normalized shape stands for.
+Value last_axes(BuiltinCall& c) {
+  const ArgValue& shape = c.arg("shape");
+  const SequenceValue* s = sequence(shape.value);
+  size_t rank = 1;
+  bool good = shape.value.get<Dim>() != nullptr;
+  if (s) {
+    rank = s->items.size();
+    good = rank > 0;
+    for (auto& item : s->items) good &= item.get<Dim>() != nullptr;
+  }
+  if (!good) {
+    if (!shape.value.is_poison())
+      c.ev.error(Code::ArgumentType, shape.value.span.valid() ? shape.value.span : c.span,
+                 "a normalized shape is an int or a list of ints, but this is " + describe(shape.value));
+    return {};
+  }
+  std::vector<Value> axes;
+  for (size_t i = 1; i <= rank; ++i) axes.emplace_back(Dim(-static_cast<int64_t>(i)), c.span);
+  return sequence_value(std::move(axes), true, c.span);
+}
+
 /// (x - mean) / std for images [.., C, H, W], with numbers or one for each channel.
 Value normalize(BuiltinCall& c) {
   auto x = c.tensor("x");
@@ -161,11 +184,13 @@ Value normalize(BuiltinCall& c) {
     if (const SequenceValue* s = sequence(a.value)) {
       const size_t rank = x->type.rank();
       const auto channels = static_cast<int64_t>(s->items.size());
-      if (rank < 3 || (!(x->type.shape[rank - 3] == Dim(channels)) && channels != 1)) {
+      // Of a record of a table, [K], each feature is a channel.
+      const size_t axis = rank >= 3 ? rank - 3 : 0;
+      if (rank == 0 || rank == 2 || (!(x->type.shape[axis] == Dim(channels)) && channels != 1)) {
         c.ev.error(
                 Code::OperandShapes, a.span,
                 "normalize: " + std::to_string(channels) + " numbers, one for each channel, don't fit " + type_text(*x))
-            .help("images are [C, H, W]; a single number is for all channels");
+            .help("images are [C, H, W], records of a table [K]; a single number is for all");
         return {};
       }
       std::vector<double> values;
@@ -185,7 +210,9 @@ Value normalize(BuiltinCall& c) {
             c.ev.error(Code::DivisionByZero, a.span, "normalize: a `std` of 0");
             return {};
           }
-      v = graph::constant_array(g, values, {n->type.dtype, {Dim(channels), Dim(1), Dim(1)}}, a.span);
+      Shape shape{Dim(channels)};
+      if (rank >= 3) shape.insert(shape.end(), 2, Dim(1));
+      v = graph::constant_array(g, values, {n->type.dtype, std::move(shape)}, a.span);
     } else {
       auto number = c.number(which);
       if (!number) return {};
@@ -217,6 +244,7 @@ std::vector<Builtin> intrinsic_builtins() {
       {"compute_fans", "shape", compute_fans, "(inputs, outputs) of one unit of a weight"},
       {"calculate_gain", "nonlinearity, param = None", calculate_gain,
        "the factor that nn.init uses for a nonlinearity"},
+      {"last_axes", "shape", last_axes, ""},
       {"normalize", "x, mean, std", normalize, "(x - mean) / std of images, by channel"},
   };
 }

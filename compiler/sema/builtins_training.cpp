@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "compiler/sema/builtins.h"
+#include "compiler/sema/impl.h"
 #include "compiler/sema/training_support.h"
 
 namespace nnlc::sema {
@@ -14,6 +15,8 @@ namespace {
 
 Value update_call(BuiltinCall& c) {
   Evaluator& ev = c.ev;
+  if (!ev.impl->freezing_known && !ev.impl->freeze_units.empty() && !ev.context.dry && !ev.context.tensor_code)
+    return for_each_freezing(ev, c.span, [&] { return update_call(c); });
   auto opt = c.arg("self").value.ptr<OptimizerInstance>();
   auto g = c.arg("gradients").value.ptr<GradientValue>();
   if (c.arg("gradients").value.is_poison()) return Poison{};

@@ -531,6 +531,28 @@ std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::
   return *d;
 }
 
+}  // namespace
+
+std::vector<WrittenDim> written_dims(const ast::TypeExpr& t, const std::shared_ptr<Scope>& scope) {
+  std::vector<WrittenDim> out;
+  for (auto& d : t.dims) {
+    auto* name = ast::dyn<ast::NameExpr>(d.expr.get());
+    Scope::Entry* entry = name ? scope->find(name->name) : nullptr;
+    auto list = entry ? entry->value.ptr<SequenceValue>() : nullptr;
+    if (!list) {
+      out.push_back({&d, std::nullopt});
+      continue;
+    }
+    for (auto& item : list->items) {
+      auto* size = item.get<Dim>();
+      out.push_back({&d, size ? std::optional<Dim>(*size) : std::nullopt});
+    }
+  }
+  return out;
+}
+
+namespace {
+
 /// The parameter's name inside `what`, which is "`Linear`|x" for an argument, else "`x`" or "the result of …".
 std::pair<std::string, std::string> split_what(const std::string& what) {
   size_t bar = what.find('|');
@@ -563,15 +585,26 @@ std::string wanted_text(Evaluator& ev, const ast::TypeExpr& t, const Evaluator::
                         const std::shared_ptr<Scope>& scope) {
   std::string source = type_source(t);
   if (t.kind != ast::TypeExpr::Kind::tensor && t.kind != ast::TypeExpr::Kind::klass) return source;
-  if (!t.has_dims) return source;
-  std::string out = t.kind == ast::TypeExpr::Kind::klass ? source.substr(0, source.find('['))
-                    : t.name                             ? t.name->text
-                                                         : "";
-  out += "[";
   size_t errors = ev.diags.all().size();
-  for (size_t i = 0; i < t.dims.size(); ++i) {
-    if (i) out += ", ";
-    const auto& d = t.dims[i];
+  std::string out = t.name && t.kind == ast::TypeExpr::Kind::tensor ? t.name->text : "";
+  if (t.kind == ast::TypeExpr::Kind::klass) {
+    out = source.substr(0, source.find('['));
+    if (auto classes = t.classes ? eval_dim(ev, *t.classes, dims, scope) : std::nullopt;
+        classes && classes->is_constant())
+      out = fmt::format("class({})", classes->str());
+    ev.diags.truncate(errors);
+  }
+  if (!t.has_dims) return t.kind == ast::TypeExpr::Kind::klass ? out : source;
+  out += "[";
+  bool first = true;
+  for (auto& [dim, fixed] : written_dims(t, scope)) {
+    if (!first) out += ", ";
+    first = false;
+    const auto& d = *dim;
+    if (fixed) {
+      out += fixed->str();
+      continue;
+    }
     if (d.kind == ast::DimExpr::Kind::any) {
       out += "_";
       continue;
@@ -593,11 +626,12 @@ std::string wanted_text(Evaluator& ev, const ast::TypeExpr& t, const Evaluator::
 bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimBindings& dims,
                 const std::shared_ptr<Scope>& scope, Span at, const std::string& what) {
   const TensorValue& x = *v.get<TensorValue>();
-  size_t rest = t.dims.size();
-  for (size_t i = 0; i < t.dims.size(); ++i)
-    if (t.dims[i].kind == ast::DimExpr::Kind::rest) rest = i;
-  bool has_rest = rest < t.dims.size();
-  size_t fixed = t.dims.size() - (has_rest ? 1 : 0);
+  const std::vector<WrittenDim> written = written_dims(t, scope);
+  size_t rest = written.size();
+  for (size_t i = 0; i < written.size(); ++i)
+    if (written[i].dim->kind == ast::DimExpr::Kind::rest) rest = i;
+  bool has_rest = rest < written.size();
+  size_t fixed = written.size() - (has_rest ? 1 : 0);
   const graph::Shape& shape = x.type.shape;
   auto wrong = [&] { return mismatch(ev, Code::ShapeMismatch, t, wanted_text(ev, t, dims, scope), v, at, what); };
   if (has_rest ? shape.size() < fixed : shape.size() != fixed) {
@@ -624,15 +658,15 @@ bool match_dims(Evaluator& ev, const ast::TypeExpr& t, Value& v, Evaluator::DimB
       }
     }
   }
-  for (size_t i = 0, axis = 0; i < t.dims.size(); ++i) {
+  for (size_t i = 0, axis = 0; i < written.size(); ++i) {
     if (i == rest) {
       axis += rest_count;
       continue;
     }
-    const ast::DimExpr& d = t.dims[i];
+    const ast::DimExpr& d = *written[i].dim;
     const Dim& size = shape[axis++];
     if (d.kind == ast::DimExpr::Kind::any || !d.expr) continue;
-    auto want = eval_dim(ev, *d.expr, dims, scope);
+    auto want = written[i].size ? written[i].size : eval_dim(ev, *d.expr, dims, scope);
     if (!want) return false;
     std::vector<std::string> unknown;
     for (auto& s : want->symbols())
@@ -768,10 +802,10 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
   const TensorValue& x = *v.get<TensorValue>();
   if (t.kind == K::klass) {
     if (!x.classes) {
+      const std::string wanted = wanted_text(*this, t, dims, scope);
       auto d = wrong();
       if (graph::is_int(x.type.dtype))
-        d.help(fmt::format("cast it, which checks the range: `cast(x, class({}))`",
-                           t.classes ? syntax::to_source(*t.classes) : "C"));
+        d.help(fmt::format("cast it, which checks the range: `cast(x, {})`", wanted.substr(0, wanted.find('['))));
       return false;
     }
     if (t.classes) {

@@ -132,6 +132,8 @@ Node* Evaluator::draw_counter(Span site) {
   Impl::StepState& s = impl->state(*this);
   if (!impl->first_draw.valid()) impl->first_draw = user_span(site);
   if (context.dry || impl->initialising) return graph::constant_int(s.step->graph, 0, {DType::i64, {}}, site);
+  if (impl->map_counter != host::kNoReg)
+    return scalar_node(RuntimeValue{impl->map_counter, host_type(Kind::integer)}, DType::i64);
   Span at = impl->statement.valid() ? impl->statement : user_span(site);
   Reg& reg = impl->draw_counters[{at.file, at.begin, ""}];
   host::Type type = host_type(Kind::tensor);

@@ -187,6 +187,11 @@ std::optional<Value> find_member(Evaluator& ev, const Value& object, const ast::
       if (i < s->items.size()) return s->items[i];
     }
   }
+  if (auto* r = object.get<RuntimeValue>(); r && n == "len" && r->type.kind == Kind::list) {
+    host::Reg dst = ev.new_reg(host_type(Kind::integer));
+    emit_call(ev, "list_len", {r->reg}, dst, name.span);
+    return runtime_value(dst, host_type(Kind::integer), name.span);
+  }
   if (object.ptr<OptimizerInstance>() || object.ptr<GradientValue>())
     if (auto m = ev.training_member(object, name)) return m;
   if (const Builtin* b = find_method(object, n)) {

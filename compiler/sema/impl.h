@@ -66,12 +66,31 @@ struct Evaluator::Impl {
   std::map<std::tuple<uint32_t, uint32_t, std::string>, host::Reg> draw_counters;  ///< by statement
   std::map<std::string, int> draw_ordinals;                                        ///< by path
   Span first_draw;
-  bool initialising = false;       ///< initial values are drawn once: their counter is 0
-  std::vector<const void*> calls;  ///< declarations being inlined, to refuse recursion
+  bool initialising = false;  ///< initial values are drawn once: their counter is 0
+  /// The minimize statements of each open loop, and of the loops inside it that have ended: to refuse a second one in
+  /// an open window of `accumulate`. Pushed and popped with Evaluator::loop_end_actions.
+  struct MinimizeSite {
+    const void* optimizer;
+    const ast::BlockCallExpr* statement;
+    bool accumulates;  ///< and its window is open until this loop ends
+    bool conditional;  ///< stands in a branch of the loop's body
+  };
+  std::vector<std::vector<MinimizeSite>> minimize_sites;
+  /// Layers and parameters that run-time code freezes and unfreezes together: whether they are frozen is in a register.
+  struct FreezeUnit {
+    std::vector<std::shared_ptr<LayerInstance>> layers;
+    std::vector<std::shared_ptr<ParamCell>> cells;
+    host::Reg frozen;
+  };
+  std::vector<FreezeUnit> freeze_units;
+  bool freezing_known = false;  ///< in the variant of a statement for one state of all units
+  std::vector<std::weak_ptr<OptimizerInstance>> optimizers;
+  host::Reg map_counter = host::kNoReg;  ///< inside the function of `data.map`: what random draws count by
+  std::vector<const void*> calls;        ///< declarations being inlined, to refuse recursion
 
   // layers
   int member_depth = 0;  ///< instances made now become members: they are no roots
-  int next_root = 0;
+  int next_root = 0, next_param = 0;
   std::vector<std::shared_ptr<LayerInstance>> instances;
   std::set<std::string> inferable;  ///< hyper-parameters that the signature being matched may determine
   std::set<const ast::LayerStmt*> instantiated;
@@ -143,6 +162,14 @@ Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, 
 bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::string>& names,
                 std::vector<ArgValue>& args, std::vector<ArgValue*>& out, Span span);
 
+// ---- calls.cpp
+/// The dims of a written type in order; the items of a static list that is named in one's place stand for it.
+struct WrittenDim {
+  const ast::DimExpr* dim;
+  std::optional<graph::Dim> size;  ///< of a list's item
+};
+std::vector<WrittenDim> written_dims(const ast::TypeExpr& t, const std::shared_ptr<Scope>& scope);
+
 // ---- layers.cpp
 /// Members and parameters exist afterwards (parameters without a register where a size is still unknown). False:
 /// reported.
@@ -152,15 +179,28 @@ std::optional<Value> layer_member(Evaluator& ev, const std::shared_ptr<LayerInst
 Value make_sequential(Evaluator& ev, std::vector<ArgValue> args, Span span);
 void adopt(Evaluator& ev, LayerInstance& parent, const std::string& name, const Value& member);
 void finish_layers(Evaluator& ev);
+/// Fills Program::persistents: for each root, its parameters and states by their paths, those that stand in several
+/// places under the first.
+void list_persistents(Evaluator& ev);
 /// Layers that the program never makes, checked with the defaults of their hyper-parameters.
 void check_unused_layers(Evaluator& ev, const ast::Program& program);
-bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span);
 Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span);
 /// The instance and its path below its root, for save and load.
 std::pair<std::string, std::string> root_and_path(const LayerInstance& layer);
 
 /// forward as a graph of its own, from the signature with symbolic sizes, or from the types of the first call.
 std::optional<graph::Graph> forward_graph(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer);
+
+// ---- freezing.cpp
+bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span);
+/// What the calls of freeze and unfreeze in these blocks name gets a register, as a run-time block comes.
+void prepare_freezing(Evaluator& ev, const std::vector<const ast::Expr*>& targets, const std::shared_ptr<Scope>& scope,
+                      Span span);
+/// Evaluates code that depends on what is frozen: once, or in a variant for each state that it may find when it runs.
+Value for_each_freezing(Evaluator& ev, Span span, const std::function<Value()>& body);
+/// `step` of the parameters that may be frozen is counted for themselves: registers for those that have none.
+void count_apart(Evaluator& ev, OptimizerInstance& opt, const std::vector<std::shared_ptr<ParamCell>>& cells,
+                 Span span);
 
 // ---- sema.cpp
 bool load_library(Evaluator& ev, int file);
@@ -181,5 +221,9 @@ inline constexpr const char* kEnumerateMark = "(enumerate)";
 Value dataset_value(Evaluator& ev, nnl::data::DatasetPtr data, Span span);
 Value record_of_row(Evaluator& ev, const DatasetValue& d, host::Reg row, Span span);
 int dataset_index(Evaluator& ev, const nnl::data::DatasetPtr& d);
+
+// ---- dataset_map.cpp
+/// The data set whose records are what `function` makes of each record.
+Value map_dataset(Evaluator& ev, const DatasetValue& from, const Value& function, Span span);
 
 }  // namespace nnlc::sema

@@ -92,6 +92,10 @@ std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
 
 Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span span) {
   if (!build_layer(*this, layer)) return Poison{};
+  const bool trains = std::any_of(args.begin(), args.end(), [](const ArgValue& a) { return a.name == "training"; });
+  if (trains && !impl->freezing_known && !impl->freeze_units.empty() && !context.dry && !context.tensor_code)
+    return for_each_freezing(*this, span, [&] { return call_layer(layer, args, span); });
+  if (!layer->used) layer->used_at = user_span(span);
   layer->used = true;
   Context saved = context;
   // `training = …` at the call sets the mode, unless forward has such a parameter of its own.

@@ -212,7 +212,12 @@ std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::
     if (!c) return std::nullopt;
     x.classes = *c;
   }
-  for (auto& d : t.dims) {
+  for (auto& [dim, item] : written_dims(t, scope)) {
+    const ast::DimExpr& d = *dim;
+    if (item) {
+      x.type.shape.push_back(*item);
+      continue;
+    }
     if (d.kind == ast::DimExpr::Kind::rest) return std::nullopt;
     if (d.kind == ast::DimExpr::Kind::any || !d.expr) {
       x.type.shape.push_back(Dim::symbol(fmt::format("_{}", dims.size())));

@@ -1,7 +1,8 @@
-// What a program does with layers as wholes: freeze, tie, and the checks at its end.
+// What a program does with layers as wholes: tie, save, and the checks at its end.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "compiler/sema/builtins.h"
 #include "compiler/sema/layers.h"
@@ -12,35 +13,6 @@ namespace nnlc::sema {
 using ast::LayerItem;
 using graph::Dim;
 using Layer = std::shared_ptr<LayerInstance>;
-
-bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span) {
-  if (ev.impl->runtime_depth > 0) {
-    ev.unsupported(Code::FrozenInBranch, span,
-                   fmt::format("`{}` stands in a run-time loop or branch", frozen ? "freeze" : "unfreeze"))
-        .note("what is frozen decides what is compiled, so it can't change while the program runs")
-        .help("split the loop in two, and call it between them");
-    return false;
-  }
-  if (auto layer = v.ptr<LayerInstance>()) {
-    if (!build_layer(ev, layer)) return false;
-    layer->frozen = frozen;
-    for (auto& [n, p] : layer->params) p->frozen = frozen;
-    for (auto& [n, m] : layer->members) set_frozen(ev, m, frozen, span);
-    return true;
-  }
-  if (auto s = v.ptr<SequenceValue>()) {
-    for (auto& i : s->items)
-      if (!set_frozen(ev, i, frozen, span)) return false;
-    return true;
-  }
-  if (auto* t = v.get<TensorValue>(); t && t->param) {
-    t->param->frozen = frozen;
-    return true;
-  }
-  if (!v.is_poison())
-    ev.error(Code::ArgumentType, span, fmt::format("layers and parameters are frozen, but this is {}", describe(v)));
-  return false;
-}
 
 Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
   if (args.size() != 2) {
@@ -59,6 +31,7 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
     cells[i] = t->param;
   }
   if (cells[0] == cells[1]) return NoneValue{};
+  // Sizes that aren't known yet were reported where the parameter was read.
   if (cells[0]->reg == host::kNoReg || cells[1]->reg == host::kNoReg) return Poison{};
   if (cells[0]->type != cells[1]->type) {
     ev.error(Code::ShapeMismatch, span,
@@ -68,22 +41,15 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
         .label(cells[1]->span, fmt::format("is {}", cells[1]->type.str()));
     return Poison{};
   }
-  // The first path stays; the other becomes its alias.
-  auto keep = cells[0]->persistent <= cells[1]->persistent ? cells[0] : cells[1];
+  // The older one stays, and stands in both places.
+  auto keep = cells[0]->ordinal <= cells[1]->ordinal ? cells[0] : cells[1];
   auto gone = keep == cells[0] ? cells[1] : cells[0];
-  auto& persistents = ev.program->persistents;
-  persistents[static_cast<size_t>(keep->persistent)].aliases.push_back(gone->path);
-  persistents.erase(persistents.begin() + gone->persistent);
-  int removed = gone->persistent;
-  std::set<ParamCell*> moved;
-  for (auto& layer : ev.impl->instances) {
+  for (auto& layer : ev.impl->instances)
     for (auto& [n, p] : layer->params) {
-      if (p->persistent > removed && moved.insert(p.get()).second) --p->persistent;
       if (p != gone) continue;
       p = keep;
       if (Scope::Entry* e = layer->scope->find_here(n)) e->param = keep;
     }
-  }
   for (auto& [id, state] : ev.impl->steps) {
     if (!state.newest.erase(gone->reg)) continue;
     std::erase(state.written, gone->reg);
@@ -101,6 +67,31 @@ void finish_layers(Evaluator& ev) {
   }
 }
 
+void list_persistents(Evaluator& ev) {
+  auto& out = ev.program->persistents;
+  for (auto& root : ev.impl->instances) {
+    if (!root->path.empty() || root->root.empty() || !root->built) continue;
+    std::map<const ParamCell*, size_t> seen;
+    std::function<void(const Value&, const std::string&)> visit = [&](const Value& v, const std::string& path) {
+      auto below = [&](const std::string& name) { return path.empty() ? name : path + "." + name; };
+      if (auto layer = v.ptr<LayerInstance>()) {
+        for (auto& [name, cell] : layer->params) {
+          if (cell->reg == host::kNoReg) continue;
+          auto [at, is_new] = seen.try_emplace(cell.get(), out.size());
+          if (is_new)
+            out.push_back({below(name), root->root, cell->reg, cell->type, cell->learned, {}});
+          else
+            out[at->second].aliases.push_back(below(name));
+        }
+        for (auto& [name, member] : layer->members) visit(member, below(name));
+      } else if (auto s = v.ptr<SequenceValue>()) {
+        for (size_t i = 0; i < s->items.size(); ++i) visit(s->items[i], below(std::to_string(i)));
+      }
+    };
+    visit(Value(root), "");
+  }
+}
+
 void check_unused_layers(Evaluator& ev, const ast::Program& program) {
   auto& im = *ev.impl;
   for (auto& s : program.stmts) {
@@ -112,8 +103,7 @@ void check_unused_layers(Evaluator& ev, const ast::Program& program) {
     auto klass = entry ? entry->value.ptr<LayerClass>() : nullptr;
     if (!complete || !klass) continue;
     // Everything that this makes is taken back: the program doesn't have the layer.
-    size_t steps = ev.program->steps.size(), persistents = ev.program->persistents.size(),
-           instances = im.instances.size();
+    size_t steps = ev.program->steps.size(), instances = im.instances.size();
     {
       DryRun dry(ev);
       ev.context.tensor_code = false;
@@ -123,7 +113,6 @@ void check_unused_layers(Evaluator& ev, const ast::Program& program) {
     std::erase_if(im.steps,
                   [&](auto& x) { return x.first < Evaluator::Impl::kScratch && x.first >= static_cast<int>(steps); });
     while (ev.program->steps.size() > steps) ev.program->steps.pop_back();
-    ev.program->persistents.resize(persistents);
     for (size_t i = instances; i < im.instances.size(); ++i) {
       if (im.instances[i]->scope) im.instances[i]->scope->entries().clear();
       im.instances[i]->members.clear();

@@ -62,12 +62,13 @@ std::optional<graph::TensorType> param_type(Evaluator& ev, const LayerItem& item
         .help("`state` holds other types");
     return std::nullopt;
   }
-  for (auto& d : t.dims) {
+  for (auto& [dim, listed] : written_dims(t, scope)) {
+    const ast::DimExpr& d = *dim;
     if (!d.expr) {
       ev.error(Code::LayerDeclaration, d.span, fmt::format("each size of `{}` must be written", item.name.text));
       return std::nullopt;
     }
-    Value v = ev.to_host(ev.eval(*d.expr, scope), d.span);
+    Value v = listed ? Value(*listed, d.span) : ev.to_host(ev.eval(*d.expr, scope), d.span);
     if (v.is_poison()) return std::nullopt;
     auto* size = v.get<Dim>();
     if (!size) {
@@ -126,6 +127,7 @@ void initialise(Evaluator& ev, LayerInstance& layer, const LayerItem& item, Para
 
 void complete_param(Evaluator& ev, LayerInstance& layer, const LayerItem& item,
                     const std::shared_ptr<ParamCell>& cell) {
+  if (layer.build_failed) return;  // what its sizes follow from may be wrong
   auto type = param_type(ev, item, layer.scope);
   if (!type) {
     layer.build_failed = true;
@@ -136,8 +138,7 @@ void complete_param(Evaluator& ev, LayerInstance& layer, const LayerItem& item,
   host::Type t = host_type(host::Type::Kind::tensor);
   t.tensor = *type;
   cell->reg = ev.new_reg(t);
-  cell->persistent = static_cast<int>(ev.program->persistents.size());
-  ev.program->persistents.push_back({cell->path, cell->root, cell->reg, *type, cell->learned, {}});
+  cell->ordinal = ev.impl->next_param++;
   initialise(ev, layer, item, *cell);
 }
 
@@ -198,7 +199,11 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
         mark(item.pattern);
         return;
       }
-      ev.bind(item.pattern, ev.eval(*item.value, scope), scope, false);
+      {
+        Value v = ev.eval(*item.value, scope);
+        if (v.is_poison()) layer->build_failed = true;
+        ev.bind(item.pattern, std::move(v), scope, false);
+      }
       return;
     case K::member: {
       if (defer(mentions_inferred(item.value.get(), scope, true))) return;
@@ -297,17 +302,6 @@ void adopt(Evaluator& ev, LayerInstance& parent, const std::string& name, const 
     if (!child->adopted) {
       child->adopted = true;
       set_place(*child, parent.root, join_path(parent.path, name), parent.init_step);
-      if (child->built && child->klass && child->root != parent.root && !parent.root.empty()) {
-        // It lives under a root of its own already; files of the parent hold it all the same.
-        for (auto& p : ev.params_of(member, true)) {
-          std::string below = p->path;
-          if (!child->path.empty() && below.rfind(child->path + ".", 0) == 0)
-            below = below.substr(child->path.size() + 1);
-          if (p->persistent >= 0)
-            ev.program->persistents.push_back(
-                {join_path(join_path(parent.path, name), below), parent.root, p->reg, p->type, p->learned, {}});
-        }
-      }
     }
     if (parent.klass) build_layer(ev, child);
     return;

@@ -38,8 +38,18 @@ class RunTimeLoop {
   LoopTarget target_;
 };
 
-void open_loop(Evaluator& ev) { ev.loop_end_actions.emplace_back(); }
+void open_loop(Evaluator& ev) {
+  ev.loop_end_actions.emplace_back();
+  ev.impl->minimize_sites.emplace_back();
+}
 void close_loop(Evaluator& ev) {
+  auto sites = std::move(ev.impl->minimize_sites.back());
+  ev.impl->minimize_sites.pop_back();
+  if (!ev.impl->minimize_sites.empty())
+    for (auto& s : sites) {
+      s.accumulates = false;
+      ev.impl->minimize_sites.back().push_back(s);
+    }
   auto actions = std::move(ev.loop_end_actions.back());
   ev.loop_end_actions.pop_back();
   for (auto& a : actions) a();
@@ -65,6 +75,8 @@ void unroll(Evaluator& ev, const std::vector<Value>& items, const std::vector<co
     ev.begin_block(outer->then_block);
   }
   im.loops.push_back(&target);
+  const bool host_level = !ev.context.tensor_code && !ev.context.dry;
+  if (host_level) open_loop(ev);
   for (const Value& item : items) {
     if (scopes) {
       host::Instr& pass = ev.emit(Op::scope, span);
@@ -82,6 +94,7 @@ void unroll(Evaluator& ev, const std::vector<Value>& items, const std::vector<co
   }
   im.loops.pop_back();
   if (scopes) ev.end_block();
+  if (host_level) close_loop(ev);
 }
 
 Value with_index(bool wanted, Value index, Value item, Span span) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compiler/sema/impl.h"
 #include "compiler/sema/training_support.h"
 
 namespace nnlc::sema {
@@ -189,23 +190,38 @@ void prepare_rates(Evaluator& ev, OptimizerInstance& opt, Span span) {
 void apply_updates(Evaluator& ev, OptimizerInstance& opt, const std::vector<std::shared_ptr<ParamCell>>& params,
                    const std::vector<Node*>& grads, Span span) {
   // step = updates + 1, as a register of its own: the counter itself changes below, before the pending step runs.
+  // Parameters that are or were frozen have a counter of their own.
   host::Reg one = ev.reg_of(Value(graph::Dim(1)), span);
-  host::Reg step = ev.new_reg(int_type());
-  host::Instr& add = ev.emit_pure(host::Op::binary, span);
-  add.name = "+";
-  add.dst = step;
-  add.args = {opt.updates, one};
+  std::map<host::Reg, host::Reg> steps;
+  auto step_of = [&](host::Reg counter) {
+    auto [at, is_new] = steps.try_emplace(counter, host::kNoReg);
+    if (is_new) {
+      at->second = ev.new_reg(int_type());
+      host::Instr& add = ev.emit_pure(host::Op::binary, span);
+      add.name = "+";
+      add.dst = at->second;
+      add.args = {counter, one};
+    }
+    return at->second;
+  };
+  step_of(opt.updates);
   for (auto& group : opt.groups)
     for (size_t i = 0; i < group.params.size(); i++) {
       auto at = std::find(params.begin(), params.end(), group.params[i]);
       if (at == params.end()) continue;
       Node* g = grads[at - params.begin()];
       if (!g) continue;
-      update_parameter(ev, opt, group, i, ev.tensor(g, span), Value(RuntimeValue{step, int_type()}, span), span);
+      host::Reg counter = opt.updates;
+      for (auto& [cell, own] : opt.own_updates)
+        if (cell == group.params[i]) counter = own;
+      update_parameter(ev, opt, group, i, ev.tensor(g, span), Value(RuntimeValue{step_of(counter), int_type()}, span),
+                       span);
     }
-  host::Instr& count = ev.emit_pure(host::Op::copy, span);
-  count.dst = opt.updates;
-  count.args = {step};
+  for (auto& [counter, step] : steps) {
+    host::Instr& count = ev.emit_pure(host::Op::copy, span);
+    count.dst = counter;
+    count.args = {step};
+  }
 }
 
 // ---------------------------------------------------------------- making an optimizer
@@ -326,6 +342,7 @@ Value Evaluator::make_optimizer(const std::shared_ptr<OptimizerClass>& klass, st
   auto opt = std::make_shared<OptimizerInstance>();
   opt->klass = klass;
   opt->span = span;
+  std::vector<Value> held;
   auto groups_arg = std::find_if(args.begin(), args.end(), [](auto& a) { return a.name == "groups"; });
   if (groups_arg != args.end()) {
     auto list = groups_arg->value.ptr<SequenceValue>();
@@ -349,6 +366,7 @@ Value Evaluator::make_optimizer(const std::shared_ptr<OptimizerClass>& klass, st
       OptimizerGroup group;
       group.schedule = base.schedule;
       group.params = params_of(*p);
+      held.push_back(*p);
       std::vector<ArgValue> own;
       for (size_t i = 0; i < rec->names.size(); i++)
         if (rec->names[i] != "params")
@@ -372,9 +390,21 @@ Value Evaluator::make_optimizer(const std::shared_ptr<OptimizerClass>& klass, st
       return Poison{};
     }
     group.params = params_of(what);
+    held.push_back(what);
     if (!bind_hyper(*this, *klass, args, 1, span, nullptr, group)) return Poison{};
     opt->groups.push_back(std::move(group));
   }
+  // An optimizer holds the parameters that its layers have now.
+  std::function<void(const Value&)> use = [&](const Value& v) {
+    if (auto layer = v.ptr<LayerInstance>()) {
+      if (!layer->used) layer->used_at = span;
+      layer->used = true;
+      for (auto& [n, m] : layer->members) use(m);
+    } else if (auto s = v.ptr<SequenceValue>()) {
+      for (auto& i : s->items) use(i);
+    }
+  };
+  for (auto& v : held) use(v);
   std::vector<std::shared_ptr<ParamCell>> seen;
   for (auto& g : opt->groups)
     for (auto& p : g.params) {
@@ -405,6 +435,12 @@ Value Evaluator::make_optimizer(const std::shared_ptr<OptimizerClass>& klass, st
       value = Value(RuntimeValue{g.lr, float_type()}, value.span);
     }
   }
+  std::vector<std::shared_ptr<ParamCell>> apart;
+  for (auto& p : seen)
+    if (p->frozen) apart.push_back(p);
+  count_apart(*this, *opt, apart, span);
+  for (auto& u : impl->freeze_units) count_apart(*this, *opt, u.cells, span);
+  impl->optimizers.push_back(opt);
   opt->init_block = &emit(host::Op::scope, span);
   opt->init_step = reserve_step(fmt::format("state of {}", decl.name.text), span);
   return Value(opt, span);

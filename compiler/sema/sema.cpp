@@ -11,6 +11,7 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "compiler/host/mapped.h"
 #include "compiler/sema/builtins.h"
 #include "compiler/sema/impl.h"
 #include "compiler/sema/names.h"
@@ -436,6 +437,8 @@ void finish_steps(Evaluator& ev) {
       if (i->op == Op::run_step) i->step = renumber[static_cast<size_t>(i->step)];
     std::erase_if(b, [&](auto& i) { return i->op == Op::scope && i->then_block.empty(); });
   });
+  for (auto& m : ev.program->mapped)
+    if (m->step >= 0) m->step = renumber[static_cast<size_t>(m->step)];
   ev.program->steps = std::move(kept);
 }
 
@@ -444,6 +447,7 @@ std::unique_ptr<host::Program> finish(Evaluator& ev) {
   finish_layers(ev);
   ev.flush();
   if (ev.diags.has_errors()) return nullptr;
+  list_persistents(ev);
   host::Block body = std::move(ev.impl->prologue);
   for (auto& i : ev.program->body) body.push_back(std::move(i));
   ev.program->body = std::move(body);

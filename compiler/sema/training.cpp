@@ -65,19 +65,17 @@ const TensorValue* find_loss(Evaluator& ev, const Value& v, Span span, std::stri
   return t;
 }
 
-/// The number of elements (or the sum of weights) that the loss's outermost mean divided by; 1 if it is no mean.
+/// The number of elements (or the sum of weights) that the loss's outermost mean divided by; 1 if it is no mean. A mean
+/// is a sum over a count at one place (`mean(…)`), or in a loss of the library; `sum(x) / 4.0` of a program is none.
 Node* loss_weight(Evaluator& ev, Node* loss, Span span) {
   auto is = [](Node* n, std::string_view op) { return graph::find_op(op) == n->op; };
   Node* n = loss;
   while (is(n, "reshape") || is(n, "cast")) n = n->operands[0];
-  DType t = loss->type.dtype;
-  if (is(n, "div") && is(n->operands[0], "sum")) return graph::cast(ev.graph(), n->operands[1], t, span);
-  if (is(n, "mul"))
-    for (int i : {0, 1})
-      if (is(n->operands[i], "sum") && is(n->operands[1 - i], "constant"))
-        return graph::binary(ev.graph(), "div", scalar(ev, 1, t, span),
-                             graph::cast(ev.graph(), n->operands[1 - i], t, span), span);
-  return scalar(ev, 1, t, span);
+  const DType t = loss->type.dtype;
+  if (!is(n, "div") || !is(n->operands[0], "reduce_sum")) return scalar(ev, 1, t, span);
+  const bool library = n->span.valid() && ev.sources.file(n->span.file).is_library;
+  if (!library && !(n->span == n->operands[0]->span)) return scalar(ev, 1, t, span);
+  return graph::cast(ev.graph(), n->operands[1], t, span);
 }
 
 struct MinimizeOptions {
@@ -97,20 +95,23 @@ void clip(Evaluator& ev, std::vector<Node*>& grads, const MinimizeOptions& o, Sp
     if (n) n = present[k++];
 }
 
+/// Once for each parameter.
+void warn_unreached(Evaluator& ev, ParamCell& p, Span span) {
+  if (p.used_in_loss) return;
+  p.used_in_loss = true;
+  ev.warning(Code::UnreachedParameter, span,
+             fmt::format("no path leads from the parameter `{}` to this loss: it is not trained", p.path))
+      .label(p.span, "the parameter")
+      .help("freeze it, or leave it out of the optimizer, if that is meant");
+}
+
 /// Differentiates in the pending graph; warns once of each parameter that the loss doesn't reach.
 std::vector<Node*> gradients(Evaluator& ev, Node* loss, const std::vector<Node*>& wrt,
                              const std::vector<std::shared_ptr<ParamCell>>& params, Span span) {
   std::vector<Node*> grads = passes::differentiate(ev.graph(), loss, wrt, ev.diags);
   for (size_t i = 0; i < params.size(); i++) {
-    if (grads[i] || params[i]->used_in_loss) {
-      params[i]->used_in_loss = true;
-      continue;
-    }
+    if (!grads[i]) warn_unreached(ev, *params[i], span);
     params[i]->used_in_loss = true;
-    ev.warning(Code::UnreachedParameter, span,
-               fmt::format("no path leads from the parameter `{}` to this loss: it is not trained", params[i]->path))
-        .label(params[i]->span, "the parameter")
-        .help("freeze it, or leave it out of the optimizer, if that is meant");
   }
   return grads;
 }
@@ -203,13 +204,15 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
   graph::Graph& g = ev.graph();
   Accumulation& window = opt.windows[&e];
   TensorType weight_type = weight->type;
+  auto sum_of = [&window](const std::shared_ptr<ParamCell>& p) {
+    for (auto& [cell, reg] : window.sums)
+      if (cell == p) return reg;
+    return host::kNoReg;
+  };
   if (window.count == host::kNoReg) {
     window.count = ev.new_reg(int_type());
     window.weight = ev.new_reg(tensor_type(weight_type));
-    for (auto& p : params) window.sums.push_back(ev.new_reg(tensor_type(p->type)));
     ev.in_step(opt.init_step, [&] {
-      for (size_t i = 0; i < params.size(); i++)
-        ev.write_back(window.sums[i], ev.tensor(graph::constant(ev.graph(), 0, params[i]->type, span), span));
       ev.write_back(window.weight, ev.tensor(graph::constant(ev.graph(), 0, weight_type, span), span));
     });
     auto zero = std::make_unique<host::Instr>();
@@ -221,9 +224,16 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
   }
   for (size_t i = 0; i < params.size(); i++) {
     if (!grads[i]) continue;
-    Node* sum = ev.node(ev.read_persistent(window.sums[i], params[i]->type, span));
-    ev.write_back(window.sums[i],
-                  ev.tensor(graph::binary(g, "add", sum, times_scalar(ev, grads[i], weight, span), span), span));
+    if (sum_of(params[i]) == host::kNoReg) {
+      window.sums.emplace_back(params[i], ev.new_reg(tensor_type(params[i]->type)));
+      ev.in_step(opt.init_step, [&] {
+        ev.write_back(window.sums.back().second,
+                      ev.tensor(graph::constant(ev.graph(), 0, params[i]->type, span), span));
+      });
+    }
+    const host::Reg reg = sum_of(params[i]);
+    Node* sum = ev.node(ev.read_persistent(reg, params[i]->type, span));
+    ev.write_back(reg, ev.tensor(graph::binary(g, "add", sum, times_scalar(ev, grads[i], weight, span), span), span));
   }
   Node* total = ev.node(ev.read_persistent(window.weight, weight_type, span));
   ev.write_back(window.weight, ev.tensor(graph::binary(g, "add", total, weight, span), span));
@@ -231,7 +241,12 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
   if (ev.context.dry) return;
   ev.flush();
 
-  auto binary = [&](const char* op, host::Reg a, int64_t b, const host::Type& type) {
+  // Also called when the loop ends, so nothing of this call is captured by reference.
+  OptimizerInstance* optimizer = &opt;
+  Evaluator* evaluator = &ev;
+  const ast::BlockCallExpr* site = &e;
+  auto binary = [evaluator, span](const char* op, host::Reg a, int64_t b, const host::Type& type) {
+    Evaluator& ev = *evaluator;
     host::Reg rhs = ev.reg_of(Value(graph::Dim(b)), span);
     host::Reg dst = ev.new_reg(type);
     host::Instr& i = ev.emit(host::Op::binary, span);
@@ -240,17 +255,7 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
     i.args = {a, rhs};
     return dst;
   };
-  auto copy = [&](host::Reg dst, host::Reg src) {
-    host::Instr& i = ev.emit(host::Op::copy, span);
-    i.dst = dst;
-    i.args = {src};
-  };
   host::Type bool_type{.kind = host::Type::Kind::boolean, .tensor = {}, .classes = 0, .items = {}, .names = {}};
-  std::vector<bool> reached;
-  for (Node* n : grads) reached.push_back(n != nullptr);
-  OptimizerInstance* optimizer = &opt;
-  Evaluator* evaluator = &ev;
-  const ast::BlockCallExpr* site = &e;
   // Divides, clips, updates and empties the window, where `condition` holds.
   auto close = [=](host::Reg condition) {
     Evaluator& ev = *evaluator;
@@ -263,21 +268,22 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
       Context saved = ev.context;
       ev.context.tensor_code = true;
       Node* total = ev.node(ev.read_persistent(window.weight, weight_type, span));
+      const auto trained = trained_params(*optimizer);
+      std::vector<std::shared_ptr<ParamCell>> reached;
       std::vector<Node*> mean;
-      for (size_t i = 0; i < params.size(); i++) {
-        if (!reached[i]) {
-          mean.push_back(nullptr);
-          continue;
+      for (auto& [p, reg] : window.sums) {
+        if (std::find(trained.begin(), trained.end(), p) != trained.end()) {
+          Node* sum = ev.node(ev.read_persistent(reg, p->type, span));
+          Node* d = graph::cast(ev.graph(), total, p->type.dtype, span);
+          mean.push_back(
+              graph::binary(ev.graph(), "div", sum, graph::broadcast_to(ev.graph(), d, p->type.shape, span), span));
+          reached.push_back(p);
         }
-        Node* sum = ev.node(ev.read_persistent(window.sums[i], params[i]->type, span));
-        Node* d = graph::cast(ev.graph(), total, params[i]->type.dtype, span);
-        mean.push_back(graph::binary(ev.graph(), "div", sum,
-                                     graph::broadcast_to(ev.graph(), d, params[i]->type.shape, span), span));
-        ev.write_back(window.sums[i], ev.tensor(graph::constant(ev.graph(), 0, params[i]->type, span), span));
+        ev.write_back(reg, ev.tensor(graph::constant(ev.graph(), 0, p->type, span), span));
       }
       ev.write_back(window.weight, ev.tensor(graph::constant(ev.graph(), 0, weight_type, span), span));
       clip(ev, mean, o, span);
-      apply_updates(ev, *optimizer, params, mean, span);
+      apply_updates(ev, *optimizer, reached, mean, span);
       ev.context = saved;
       ev.flush();
       host::Reg zero = ev.reg_of(Value(graph::Dim(0)), span);
@@ -287,7 +293,10 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
     }
     ev.end_block();
   };
-  copy(window.count, binary("+", window.count, 1, int_type()));
+  const host::Reg counted = binary("+", window.count, 1, int_type());
+  host::Instr& count = ev.emit(host::Op::copy, span);
+  count.dst = window.count;
+  count.args = {counted};
   close(binary(">=", window.count, o.accumulate, bool_type));
   if (!ev.loop_end_actions.empty()) {
     // The window also closes where the innermost loop ends; registered once for all variants of the loop's body.
@@ -298,12 +307,56 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
         optimizer->windows[site].loops.erase(
             std::remove(optimizer->windows[site].loops.begin(), optimizer->windows[site].loops.end(), depth),
             optimizer->windows[site].loops.end());
-        close(binary(">", optimizer->windows[site].count, 0, bool_type));
+        for_each_freezing(*evaluator, span, [&] {
+          close(binary(">", optimizer->windows[site].count, 0, bool_type));
+          return Value(NoneValue{});
+        });
       });
     }
   } else {
     close(binary(">", window.count, 0, bool_type));
   }
+}
+
+}  // namespace
+
+namespace {
+
+/// The window of `accumulate` belongs to one statement: another that updates the same optimizer while it is open would
+/// use half of a gradient. Statements in branches may take turns, so there the window is looked at when they run.
+bool check_windows(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCallExpr& e, const MinimizeOptions& o) {
+  auto& loops = ev.impl->minimize_sites;
+  if (ev.context.dry || loops.empty()) return true;
+  const LoopTarget* loop = ev.impl->loops.empty() ? nullptr : ev.impl->loops.back();
+  const bool conditional = loop && ev.impl->runtime_depth > loop->runtime_depth;
+  for (size_t i = 0; i < loops.size(); ++i)
+    for (auto& s : loops[i]) {
+      const bool mine_is_open = o.accumulate > 1 && i + 1 == loops.size();
+      if (s.optimizer != &opt || s.statement == &e || (!s.accumulates && !mine_is_open)) continue;
+      if (!conditional && !s.conditional) {
+        ev.error(Code::MinimizeArguments, e.name_span,
+                 "this updates an optimizer whose gradients another `minimize` is accumulating")
+            .label(s.statement->name_span, s.accumulates ? "its window is open until the loop ends"
+                                                         : "this one would be run inside of the open window")
+            .help("one `minimize` can hold both: the sum of the losses, or a tuple");
+        return false;
+      }
+      if (!s.accumulates || opt.windows[s.statement].count == host::kNoReg) continue;
+      host::Type truth{.kind = host::Type::Kind::boolean, .tensor = {}, .classes = 0, .items = {}, .names = {}};
+      ev.flush();
+      host::Reg none = ev.reg_of(Value(graph::Dim(0)), e.name_span), closed = ev.new_reg(truth);
+      host::Reg text =
+          ev.reg_of(Value(std::string("another `minimize` is accumulating gradients for this optimizer")), e.name_span);
+      host::Instr& compare = ev.emit(host::Op::binary, e.name_span);
+      compare.name = "==";
+      compare.dst = closed;
+      compare.args = {opt.windows[s.statement].count, none};
+      ev.emit(host::Op::assert_, e.name_span).args = {closed, text};
+    }
+  auto& mine = loops.back();
+  if (std::none_of(mine.begin(), mine.end(), [&](auto& s) { return s.statement == &e && s.optimizer == &opt; }))
+    mine.push_back({&opt, &e, o.accumulate > 1, conditional});
+  return true;
 }
 
 }  // namespace
@@ -315,6 +368,8 @@ Value Evaluator::eval_minimize(const ast::BlockCallExpr& e, const std::shared_pt
         .help("call it at top level, in a loop, or in a fn called from there");
     return Poison{};
   }
+  if (!impl->freezing_known && !impl->freeze_units.empty() && !context.dry)
+    return for_each_freezing(*this, span, [&] { return eval_minimize(e, scope); });
   Value optimizer;
   MinimizeOptions o;
   bool ok = read_options(*this, e, scope, optimizer, o);
@@ -324,7 +379,7 @@ Value Evaluator::eval_minimize(const ast::BlockCallExpr& e, const std::shared_pt
                    fmt::format("minimize takes an optimizer, but this is {}", describe(optimizer)));
     d.help("make one first: `let opt = Adam(net)`, then `minimize(opt) { … }`");
   }
-  if (!ok || !opt) return Poison{};
+  if (!ok || !opt || !check_windows(*this, *opt, e, o)) return Poison{};
 
   if (o.accumulate == 1) prepare_rates(*this, *opt, span);
   Value result;
@@ -395,6 +450,8 @@ Value Evaluator::eval_grad(const ast::BlockCallExpr& e, const std::shared_ptr<Sc
     error(Code::GradTarget, span, "grad needs what to differentiate by").help("`grad(net) { … }` or `grad(x) { … }`");
     return Poison{};
   }
+  if (!impl->freezing_known && !impl->freeze_units.empty() && !context.dry && !context.tensor_code)
+    return for_each_freezing(*this, span, [&] { return eval_grad(e, scope); });
   TrainingMode mode(*this);
   auto inner = std::make_shared<Scope>(scope);
   struct Target {
@@ -438,7 +495,6 @@ Value Evaluator::eval_grad(const ast::BlockCallExpr& e, const std::shared_ptr<Sc
       t.is_layer = true;
       t.params = params_of(v);
       t.like = v;
-      std::erase_if(t.params, [](auto& p) { return p->frozen || !p->learned; });
       if (!std::all_of(t.params.begin(), t.params.end(), [](auto& p) { return p->reg != host::kNoReg; })) {
         error(Code::GradTarget, a.span, "the sizes of this layer are not known yet")
             .help("call it once before, or write its sizes instead of `_`");
@@ -456,14 +512,24 @@ Value Evaluator::eval_grad(const ast::BlockCallExpr& e, const std::shared_ptr<Sc
   const TensorValue* loss = find_loss(*this, result, span, "grad");
   if (!loss) return Poison{};
   std::vector<Node*> wrt;
-  std::vector<std::shared_ptr<ParamCell>> all_params;
-  for (auto& t : targets) wrt.insert(wrt.end(), t.nodes.begin(), t.nodes.end());
+  std::vector<std::shared_ptr<ParamCell>> cells;  // per gradient; null: a tensor's
+  for (auto& t : targets) {
+    wrt.insert(wrt.end(), t.nodes.begin(), t.nodes.end());
+    if (t.is_layer)
+      cells.insert(cells.end(), t.params.begin(), t.params.end());
+    else
+      cells.emplace_back();
+  }
   size_t errors = diags.error_count();
   std::vector<Node*> grads = passes::differentiate(graph(), node(*loss), wrt, diags);
   if (diags.error_count() > errors) return Poison{};
   // Frozen and unreached: zero.
-  for (size_t i = 0; i < grads.size(); i++)
-    if (!grads[i]) grads[i] = graph::constant(graph(), 0, wrt[i]->type, span);
+  for (size_t i = 0; i < grads.size(); i++) {
+    const bool frozen = cells[i] && cells[i]->frozen;
+    if (!grads[i] && cells[i] && !frozen) warn_unreached(*this, *cells[i], span);
+    if (cells[i]) cells[i]->used_in_loss = true;
+    if (!grads[i] || frozen) grads[i] = graph::constant(graph(), 0, wrt[i]->type, span);
+  }
   std::vector<Value> parts;
   size_t k = 0;
   for (auto& t : targets) {

@@ -17,14 +17,16 @@ struct OptimizerGroup {
 /// The open window of one `minimize(opt, accumulate = k)` statement: weighted sums of gradients, their total weight,
 /// executions so far.
 struct Accumulation {
-  std::vector<host::Reg> sums;
+  std::vector<std::pair<std::shared_ptr<ParamCell>, host::Reg>> sums;  ///< of the parameters that the loss reaches
   host::Reg weight = host::kNoReg, count = host::kNoReg;
   std::vector<size_t> loops;  ///< depths of open loops whose end closes the window
 };
 struct OptimizerInstance {
   std::shared_ptr<OptimizerClass> klass;
   std::vector<OptimizerGroup> groups;
-  host::Reg updates = host::kNoReg;             ///< int register: updates already made
+  host::Reg updates = host::kNoReg;  ///< int register: updates already made
+  /// Parameters that were frozen at some time: their own number of updates, which `step` is counted by.
+  std::vector<std::pair<std::shared_ptr<ParamCell>, host::Reg>> own_updates;
   int init_step = -1;                           ///< reserved where the optimizer is made: initial states
   std::map<const void*, Accumulation> windows;  ///< by minimize statement
   host::Instr* init_block = nullptr;            ///< a scope where the optimizer is made: counters start at 0 there

@@ -100,7 +100,7 @@ struct ParamCell {
   bool learned = true;
   bool frozen = false;
   host::Reg reg = host::kNoReg;  ///< persistent register
-  int persistent = -1;           ///< index in host::Program::persistents
+  int ordinal = -1;              ///< in the order in which parameters and states got their registers
   bool used_in_loss = false;
   Span span;
 };
@@ -126,6 +126,7 @@ struct LayerInstance {
       defaulted;  ///< hyper-parameters that nobody gave: their defaults may follow from inferred ones
   std::vector<const ast::LayerItem*> deferred;  ///< items that wait for an inferred hyper-parameter
   Span span;                                    ///< the instantiation
+  Span used_at;                                 ///< its first call, or the first optimizer that holds it
 };
 struct OptimizerClass {
   const ast::OptimizerStmt* decl;

@@ -246,14 +246,17 @@ void append(std::vector<char>& bytes, T v) {
   bytes.insert(bytes.end(), p, p + sizeof v);
 }
 
-Result<TargetColumn> text_target(const Table& t, size_t column, int64_t classes) {
+Result<TargetColumn> text_target(const Table& t, size_t column, int64_t classes, bool missing) {
   TargetColumn out;
+  out.field.missing = missing;
   std::map<std::string_view, int32_t> order;  // bytes of valid UTF-8 sort as code points do
   for (size_t r = 0; r < t.rows.size(); ++r) {
     const Cell& c = t.rows[r][column];
-    if (is_missing(c, false))
+    if (is_missing(c, false)) {
+      if (missing) continue;
       return Error{place(t, r, column) + "missing value" + (c.text.empty() ? "" : " `?`"),
-                   "take the row out of the file"};
+                   "take the row out of the file, or read it as the label -1: missing = -1"};
+    }
     order.emplace(c.text, 0);
   }
   int32_t next = 0;
@@ -267,26 +270,30 @@ Result<TargetColumn> text_target(const Table& t, size_t column, int64_t classes)
                  ""};
   out.field.classes = std::max<int64_t>(classes, next);
   out.field.dtype = NNL_I32;
-  for (const auto& row : t.rows) append(out.bytes, order.at(row[column].text));
+  for (const auto& row : t.rows) append(out.bytes, is_missing(row[column], false) ? -1 : order.at(row[column].text));
   return out;
 }
 
-Result<TargetColumn> number_target(const Table& t, size_t column, int64_t classes) {
+Result<TargetColumn> number_target(const Table& t, size_t column, int64_t classes, bool missing) {
   TargetColumn out;
   std::vector<double> values;
   bool all_whole = true;
   for (size_t r = 0; r < t.rows.size(); ++r) {
     bool whole = false;
+    if (missing && is_missing(t.rows[r][column], true)) {
+      values.push_back(-1);
+      continue;
+    }
     auto v = number_at(t, r, column, &whole);
     if (!v) return v.error();
     values.push_back(*v);
     all_whole = all_whole && whole;
   }
   if (!all_whole) {
-    if (classes > 0) {
+    if (classes > 0 || missing) {
       for (size_t r = 0; r < t.rows.size(); ++r) {
-        bool whole = false;
-        number(t.rows[r][column].text, &whole);
+        bool whole = missing && is_missing(t.rows[r][column], true);
+        if (!whole) number(t.rows[r][column].text, &whole);
         if (!whole)
           return Error{place(t, r, column) + std::string(t.rows[r][column].text) +
                            " is not a class: classes are whole numbers from 0",
@@ -299,7 +306,7 @@ Result<TargetColumn> number_target(const Table& t, size_t column, int64_t classe
   int64_t largest = 0;
   for (size_t r = 0; r < t.rows.size(); ++r) {
     const double v = values[r];
-    if (v < 0)
+    if (v < 0 && !(missing && v == -1))
       return Error{place(t, r, column) + std::string(t.rows[r][column].text) +
                        " is not a class: classes are whole numbers from 0",
                    ""};
@@ -313,6 +320,7 @@ Result<TargetColumn> number_target(const Table& t, size_t column, int64_t classe
     append(out.bytes, static_cast<int32_t>(v));
   }
   out.field.dtype = NNL_I32;
+  out.field.missing = missing;
   out.field.classes = classes > 0 ? classes : largest + 1;
   return out;
 }
@@ -382,7 +390,8 @@ Result<DatasetPtr> csv(const std::string& path, const CsvOptions& options) {
       if (!v) return v.error();
       append(xs, static_cast<float>(*v));
     }
-  auto y = is_numeric(t, target) ? number_target(t, target, options.classes) : text_target(t, target, options.classes);
+  auto y = is_numeric(t, target) ? number_target(t, target, options.classes, options.missing)
+                                 : text_target(t, target, options.classes, options.missing);
   if (!y) return y.error();
   y->field.name = "y";
   const auto n = static_cast<int64_t>(t.rows.size());

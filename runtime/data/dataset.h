@@ -72,6 +72,7 @@ struct CsvOptions {
   std::vector<std::string> features;  ///< empty: every numeric column but the target, in file order
   int64_t classes = 0;                ///< for an int target; 0: largest + 1
   std::optional<bool> header;         ///< absent: found out
+  bool missing = false;               ///< a target of -1, or none, is a label that is missing: -1
 };
 /// {x: f32[K], y: class(C) or f32[]}. Cells are checked here: file, row and column in the error.
 Result<DatasetPtr> csv(const std::string& path, const CsvOptions& options);

@@ -24,7 +24,7 @@ def literal(t, dtype):
         return s if any(c in s for c in ".e") else s + ".0"
 
     text = nested(t.detach().tolist())
-    return f"f64({text})" if t.dim() == 0 and dtype == "f64" else f"tensor({text}, dtype = {dtype})"
+    return f"{dtype}({text})" if t.dim() == 0 else f"tensor({text}, dtype = {dtype})"
 
 
 # ---------------------------------------------------------------- activations
@@ -42,6 +42,7 @@ ACTIVATIONS = [
     ("sigmoid(x)", torch.sigmoid), ("tanh(x)", torch.tanh), ("softmax(x)", lambda x: F.softmax(x, -1)),
     ("softmax(x, axis = 0)", lambda x: F.softmax(x, 0)), ("log_softmax(x)", lambda x: F.log_softmax(x, -1)),
     ("softmin(x)", lambda x: F.softmin(x, -1)), ("glu(x)", lambda x: F.glu(x, -1)), ("glu(x, axis = 0)", lambda x: F.glu(x, 0)),
+    ("rrelu(x)", F.rrelu), ("rrelu(x, 0.1, 0.5)", lambda x: F.rrelu(x, 0.1, 0.5)), ("alpha_dropout(x)", F.alpha_dropout),
 ]
 
 
@@ -118,7 +119,18 @@ def write_losses():
         case(f"margin_ranking_loss(x, t_(), sign_(), 0.3{a})", lambda v, r=r: F.margin_ranking_loss(v, t, sign, 0.3, reduction=r))
         case(f"multi_margin_loss(x, labels(){a})", lambda v, r=r: F.multi_margin_loss(v, y, reduction=r))
         case(f"multilabel_soft_margin_loss(x, p_(){a})", lambda v, r=r: F.multilabel_soft_margin_loss(v, p, reduction=r))
+        case(f"triplet_margin_loss(x, t_(), p_(){a})", lambda v, r=r: F.triplet_margin_loss(v, t, p, reduction=r))
+        case(f"triplet_margin_loss(x, t_(), p_(), 2.0, 3.0, swap = true{a})",
+             lambda v, r=r: F.triplet_margin_loss(v, t, p, 2.0, 3.0, swap=True, reduction=r))
+        case(f"triplet_margin_with_distance_loss(x, t_(), p_(), cosine_similarity{a})",
+             lambda v, r=r: F.triplet_margin_with_distance_loss(v, t, p, distance_function=F.cosine_similarity, reduction=r))
+        case(f"cosine_embedding_loss(x, t_(), sign_()[:, 0], 0.2{a})",
+             lambda v, r=r: F.cosine_embedding_loss(v, t, sign[:, 0], 0.2, reduction=r))
         case(f"cross_entropy(x, labels3(){a})", lambda v, r=r: F.cross_entropy(v, y3, reduction=r), "x3")
+    case("cosine_similarity(x, t_())", lambda v: F.cosine_similarity(v, t))
+    case("cosine_similarity(x, t_(), axis = 0)", lambda v: F.cosine_similarity(v, t, dim=0))
+    case("pairwise_distance(x, t_())", lambda v: F.pairwise_distance(v, t))
+    case("pairwise_distance(x, t_(), 1.0, keep = true)", lambda v: F.pairwise_distance(v, t, 1.0, keepdim=True))
     for code, f, of in cases:
         v = (x if of == "x" else x3).clone().requires_grad_()
         value = f(v)
@@ -153,6 +165,38 @@ OPTIMIZERS = [
      lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.05, weight_decay=0.01, initial_accumulator_value=0.1)),
     ("Adadelta(net)", lambda p: torch.optim.Adadelta(p)),
     ("Adadelta(net, lr = 0.5, rho = 0.8, weight_decay = 0.01)", lambda p: torch.optim.Adadelta(p, lr=0.5, rho=0.8, weight_decay=0.01)),
+]
+class NAdam(torch.optim.NAdam):
+    """1.13 multiplies the product by mu twice, which PyTorch 2 corrected."""
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            (b1, b2), lr, eps, decay = group["betas"], group["lr"], group["eps"], group["momentum_decay"]
+            for p in group["params"]:
+                s = self.state[p]
+                if not s:
+                    s.update(step=0, m=torch.zeros_like(p), v=torch.zeros_like(p), product=1.0)
+                s["step"] += 1
+                t, g = s["step"], p.grad + group["weight_decay"] * p
+                mu = b1 * (1 - 0.5 * 0.96 ** (t * decay))
+                mu_next = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * decay))
+                s["product"] *= mu
+                s["m"].mul_(b1).add_(g, alpha=1 - b1)
+                s["v"].mul_(b2).addcmul_(g, g, value=1 - b2)
+                d = (s["v"] / (1 - b2 ** t)).sqrt() + eps
+                p -= lr * (1 - mu) / (1 - s["product"]) * g / d + lr * mu_next / (1 - s["product"] * mu_next) * s["m"] / d
+
+
+OPTIMIZERS += [
+    ("Adamax(net, lr = 0.05)", lambda p: torch.optim.Adamax(p, lr=0.05)),
+    ("Adamax(net, betas = (0.8, 0.99), weight_decay = 0.02)", lambda p: torch.optim.Adamax(p, betas=(0.8, 0.99), weight_decay=0.02)),
+    ("NAdam(net, lr = 0.05)", lambda p: NAdam(p, lr=0.05)),
+    ("NAdam(net, lr = 0.05, weight_decay = 0.02, momentum_decay = 0.01)",
+     lambda p: NAdam(p, lr=0.05, weight_decay=0.02, momentum_decay=0.01)),
+    ("RAdam(net, lr = 0.05)", lambda p: torch.optim.RAdam(p, lr=0.05)),
+    ("RAdam(net, lr = 0.05, betas = (0.8, 0.9), weight_decay = 0.02)",
+     lambda p: torch.optim.RAdam(p, lr=0.05, betas=(0.8, 0.9), weight_decay=0.02)),
 ]
 MARKS = [1, 2, 5, 20, 50]
 
@@ -218,6 +262,41 @@ def write_optimizers():
     open(os.path.join(HERE, "optimizers.nnl"), "w").write("".join(out))
 
 
+# ---------------------------------------------------------------- layers
+
+def write_layers():
+    """Layers in training: three steps of SGD on their parameters, then what they give in inference."""
+    torch.manual_seed(3)
+    x = torch.randn(6, 4).round(decimals=3)
+    x3 = torch.randn(3, 4, 5).round(decimals=3)
+    out = [HEADER, f"fn x_() {{ {literal(x, 'f32')} }}\nfn x3_() {{ {literal(x3, 'f32')} }}\n"]
+    nn = torch.nn
+    cases = [
+        ("BatchNorm1d(4)", nn.BatchNorm1d(4), "x"), ("BatchNorm1d(4)", nn.BatchNorm1d(4), "x3"),
+        ("BatchNorm1d(4, momentum = 0.3, eps = 0.01)", nn.BatchNorm1d(4, momentum=0.3, eps=0.01), "x"),
+        ("BatchNorm1d(4, momentum = None)", nn.BatchNorm1d(4, momentum=None), "x"),
+        ("BatchNorm1d(4, track_running_stats = false)", nn.BatchNorm1d(4, track_running_stats=False), "x"),
+        ("LayerNorm(4)", nn.LayerNorm(4), "x"), ("LayerNorm([4, 5])", nn.LayerNorm([4, 5]), "x3"),
+        ("LayerNorm([4, 5], eps = 0.1)", nn.LayerNorm([4, 5], eps=0.1), "x3"), ("PReLU(4)", nn.PReLU(4), "x"),
+    ]
+    for code, net, of in cases:
+        v = x if of == "x" else x3
+        opt = torch.optim.SGD(net.parameters(), lr=0.1)
+        net.train()
+        for step in range(3):
+            opt.zero_grad()
+            ((net(v * (1.0 + 0.5 * step)) - 1.0) ** 2).mean().backward()
+            opt.step()
+        net.eval()
+        out.append(f'\ntest "{code} of {of}" {{\n  let net = {code}\n  let opt = SGD(net, lr = 0.1)\n  let x = {of}_()\n'
+                   "  for step in 0..3 { minimize(opt) { mean((net(x * (1.0 + 0.5 * step)) - 1.0) ** 2) } }\n")
+        for name, p in net.state_dict().items():
+            out.append(f"  assert_close(net.{name}, {literal(p, 'i64' if p.dtype == torch.int64 else 'f32')})\n".replace("tensor(3, dtype = i64)", "i64(3)"))
+        out.append(f"  assert_close(net(x), {literal(net(v), 'f32')}, rtol = 1e-5, atol = 1e-5)\n}}\n")
+    open(os.path.join(HERE, "layers.nnl"), "w").write("".join(out))
+
+
 write_activations()
 write_losses()
 write_optimizers()
+write_layers()
