@@ -156,6 +156,10 @@ Plan make_plan(const GemmSpec& s, const GemmCallbacks& c, const Target& target, 
   return p;
 }
 
+void prefetch_for_write(Builder& b, Value* at) {
+  b.CreateIntrinsic(Intrinsic::prefetch, {at->getType()}, {at, b.getInt32(1), b.getInt32(3), b.getInt32(1)});
+}
+
 class Generator {
  public:
   Generator(Builder& b, const GemmSpec& s, const GemmCallbacks& c, const GemmOperands& o, const Plan& p)
@@ -521,6 +525,12 @@ class Generator {
     // Packed panels are padded to whole vectors; only B in place and C itself need masks.
     int64_t a_row = p_.pack_a ? 1 : s_.a_i, a_step = p_.pack_a ? rows : s_.a_k,
             b_step = p_.pack_b && !packing ? nv * lanes : s_.b_k;
+    // C is far away while its sums are in registers: it comes closer meanwhile.
+    int64_t line = std::max<int64_t>(1, 64 / (lanes * bytes_of(s_.c)));
+    if (p_.direct || p_.partial)
+      for (int64_t i = 0; i < rows; i++)
+        for (int64_t v = 0; v < nv; v += line)
+          prefetch_for_write(b, b.at(sum_, b.arg(2), i * (p_.direct ? s_.c_i : p_.tile_ld) + v * lanes));
     Values sums(rows * nv, Constant::getNullValue(b.vector(sum_, lanes)));
     auto step = [&](Value* a, Value* bp, Value* k, Values& c) {
       Values row;
