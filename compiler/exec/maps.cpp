@@ -1,4 +1,6 @@
 // Reading mapped data sets: the base's rows first, all at once, then the step for each of them.
+#include <fmt/format.h>
+
 #include <cstring>
 #include <memory>
 
@@ -75,6 +77,23 @@ class MapReader {
     buffers_.resize(inputs_.size() + outputs_.size());
   }
 
+  /// What the function casts to class(C) is checked here, as labels are where a file is read.
+  void check_labels(size_t f, int64_t row, Span span) const {
+    const nnl::data::Field& field = data_.fields()[f];
+    if (field.classes <= 0) return;
+    const Tensor& t = outputs_[at(data_.sources[f].output)];
+    for (int64_t i = 0; i < t.count(); ++i) {
+      const int64_t k = element_int(t, i);
+      if ((k >= 0 && k < field.classes) || (field.missing && k == -1)) continue;
+      throw Failure{
+          Code::ClassOutOfRange,
+          span,
+          fmt::format("{}: row {}: `{}` is {}, which is no class({})", data_.name(), row, field.name, k, field.classes),
+          {},
+          {}};
+    }
+  }
+
   void run(CompiledStep& c, int64_t row, int64_t i, const std::vector<void*>& base_out, void* const* out) {
     const host::Step& step = machine_.program.steps[at(data_.step)];
     for (size_t k = 0; k < inputs_.size(); ++k) {
@@ -94,6 +113,7 @@ class MapReader {
     c.code->run(buffers_.data());
     for (size_t f = 0; f < data_.sources.size(); ++f) {
       if (!out[f] || data_.sources[f].output < 0) continue;
+      check_labels(f, row, step.span);
       const Tensor& t = outputs_[at(data_.sources[f].output)];
       std::memcpy(static_cast<char*>(out[f]) + i * t.bytes(), t.data(), static_cast<size_t>(t.bytes()));
     }

@@ -239,6 +239,11 @@ Value eval_member(Evaluator& ev, const ast::MemberExpr& e, const std::shared_ptr
     std::string list;
     for (auto& n : names) list += (list.empty() ? "" : ", ") + n;
     d.help(fmt::format("it has {}", list));
+  } else if (auto data = object.ptr<DatasetValue>()) {
+    const auto& fields = data->data->fields();
+    const bool field = std::any_of(fields.begin(), fields.end(), [&](auto& f) { return f.name == e.name.text; });
+    if (field)
+      d.help(fmt::format("its records have: `data[0].{0}`, or `b.{0}` of each `b in data.batches(n)`", e.name.text));
   }
   return Poison{};
 }

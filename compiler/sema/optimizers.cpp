@@ -120,15 +120,16 @@ void update_parameter(Evaluator& ev, OptimizerInstance& opt, OptimizerGroup& gro
     const TensorValue* t = now.get<TensorValue>();
     if (!t) {
       if (!now.is_poison())
-        ev.error(
-            Code::OptimizerUpdateType, span,
-            fmt::format("{}: `{}` must stay a tensor, but update assigns {}", decl.name.text, name, describe(now)));
+        ev.error(Code::OptimizerUpdateType, span,
+                 fmt::format("{}: `{}` must stay a tensor, but update assigns {}", decl.name.text, name, describe(now)))
+            .label(decl.name.span, "the optimizer");
       return false;
     }
     if (t->cell == before.cell) return false;
     if (t->type != type) {
       ev.error(Code::OptimizerUpdateType, span,
-               fmt::format("{}: `{}` is {}, but update assigns {}", decl.name.text, name, type.str(), t->type.str()));
+               fmt::format("{}: `{}` is {}, but update assigns {}", decl.name.text, name, type.str(), t->type.str()))
+          .label(decl.name.span, "the optimizer");
       return false;
     }
     ev.write_back(reg, *t);
@@ -205,8 +206,10 @@ void apply_updates(Evaluator& ev, OptimizerInstance& opt, const std::vector<std:
     return at->second;
   };
   step_of(opt.updates);
+  const size_t errors = ev.diags.error_count();
   for (auto& group : opt.groups)
     for (size_t i = 0; i < group.params.size(); i++) {
+      if (ev.diags.error_count() != errors) return;  // the same of each parameter
       auto at = std::find(params.begin(), params.end(), group.params[i]);
       if (at == params.end()) continue;
       Node* g = grads[at - params.begin()];
