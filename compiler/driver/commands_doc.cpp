@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cctype>
+#include <filesystem>
 #include <iostream>
 
 #include "compiler/driver/session.h"
@@ -44,10 +45,7 @@ std::vector<Declaration> library(Session& session) {
 
 int explain_command(const Options& options) {
   std::string word = options.files[0];
-  if (word.size() > 4 && word.ends_with(".nnl")) {
-    std::cerr << "nnlc: explaining a program is not supported yet; `nnlc emit` shows its stages\n";
-    return kBadUsage;
-  }
+  if (word.ends_with(".nnl") || std::filesystem::exists(word)) return explain_program(options);
   size_t start = !word.empty() && (word[0] == 'N' || word[0] == 'n') ? 1 : 0;
   unsigned number = 0;
   bool digits = start < word.size() && word.size() - start <= 5;
@@ -68,9 +66,12 @@ int explain_command(const Options& options) {
 int doc_command(const Options& options) {
   Session session(options);
   const std::vector<Declaration> all = library(session);
+  const std::vector<sema::BuiltinInfo> builtins = sema::list_builtins();
   if (options.files.empty()) {
     for (const Declaration& d : all)
       std::cout << fmt::format("{:<10} {:<24} {}\n", d.kind, d.name, d.doc.substr(0, d.doc.find('\n')));
+    for (const sema::BuiltinInfo& b : builtins)
+      if (!b.name.starts_with("__")) std::cout << fmt::format("{:<10} {:<24} {}\n", "built in", b.name, b.doc);
     return kDone;
   }
   std::vector<std::string> names;
@@ -88,8 +89,18 @@ int doc_command(const Options& options) {
     std::cout << d.text << '\n';
     found = true;
   }
+  for (const sema::BuiltinInfo& b : builtins) {
+    names.emplace_back(b.name);
+    // A method by its own name too: `batches` for `dataset.batches`.
+    const size_t dot = b.name.find('.');
+    if (b.name != options.files[0] && (dot == std::string_view::npos || b.name.substr(dot + 1) != options.files[0]))
+      continue;
+    if (found) std::cout << '\n';
+    std::cout << fmt::format("## {}\n{}({})  # built in\n", b.doc, b.name, b.signature);
+    found = true;
+  }
   if (found) return kDone;
-  std::cerr << fmt::format("nnlc: the standard library has no `{}`", options.files[0]);
+  std::cerr << fmt::format("nnlc: there is no `{}`", options.files[0]);
   if (auto near = nearest(options.files[0], names)) std::cerr << fmt::format(": did you mean `{}`?", *near);
   std::cerr << '\n';
   return kBadUsage;

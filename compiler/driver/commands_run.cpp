@@ -44,6 +44,7 @@ int print_run_help(const Options& options) {
   for (const auto& c : configs) {
     std::string doc = c.doc;
     for (char& ch : doc) ch = ch == '\n' ? ' ' : ch;
+    if (doc.ends_with('.')) doc.pop_back();
     std::cout << fmt::format("  {:<{}}  {}default {}\n", head(c), width, doc.empty() ? "" : doc + "; ", c.default_text);
   }
   return kDone;

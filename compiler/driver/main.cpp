@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
       int (*run)(const Options&);
     } commands[] = {{"run", run_command},   {"check", check_command}, {"test", test_command},
                     {"fmt", fmt_command},   {"emit", emit_command},   {"summary", summary_command},
-                    {"hash", hash_command}, {"doc", doc_command},     {"explain", explain_command}};
+                    {"hash", hash_command}, {"doc", doc_command},     {"explain", explain_command},
+                    {"diff", diff_command}, {"new", new_command},     {"opt", opt_command}};
     for (const auto& command : commands) {
       if (options.command != command.name) continue;
       status = command.run(options);

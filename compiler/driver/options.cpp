@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "compiler/driver/pipeline.h"
 #include "compiler/driver/version.h"
 #include "compiler/support/diagnostics.h"
 
@@ -19,21 +20,48 @@ namespace {
 /// typing errors.
 constexpr std::pair<const char*, const char*> kNotYet[] = {
     {"verify-resume", "proves that a killed and restarted run gives the same bits"},
-    {"diff", "shows where two programs or two weight files differ"},
     {"build", "makes a library and a C header that need no compiler at run time"},
     {"predict", "runs one inference"},
     {"lsp", "the language server"},
-    {"new", "makes a starter project"},
+};
+
+/// "--batch-size" of `batch_size`.
+std::string as_option(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name;
+}
+
+/// The commands to which the configs of a program are options.
+constexpr const char* kWithConfigs[] = {"run", "check", "test", "emit", "summary", "hash", "explain"};
+
+/// Help as CLI11 lays it out, without its own words for types and checks: "--threads N".
+struct HelpFormat : CLI::Formatter {
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_expected_max() == 0 || option->get_positional()) return {};
+    std::string type = option->get_type_name();
+    // The checks stand behind a colon.
+    type = type.substr(0, type.find(':'));
+    std::string out = type.empty() ? "" : " " + type;
+    if (!option->get_default_str().empty()) out += " (" + option->get_default_str() + ")";
+    return out;
+  }
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    if (positional) return option->get_name(true, false);
+    const std::string name = option->get_name(false, true);
+    return name.substr(0, name.find('{'));  // of a flag that sets false
+  }
 };
 
 struct Parser {
   CLI::App app{"nnlc compiles and runs NNL, a small language for tensors, layers and training", "nnlc"};
   Options o;
-  std::string file;
+  std::string file, second_file;
   bool version = false;
   CLI::App* run = nullptr;
 
   Parser() {
+    app.formatter(std::make_shared<HelpFormat>());
+    app.get_formatter()->column_width(32);
     app.require_subcommand(0, 1);
     app.set_help_flag("-h,--help", "print this help");
     app.add_flag("--version", version, "print the versions of nnlc and LLVM and the CPU features in use");
@@ -80,8 +108,36 @@ struct Parser {
     CLI::App* hash = command("hash", "print the identity of each layer's graph");
     one_file(hash);
 
-    CLI::App* explain = command("explain", "explain an error code: `nnlc explain N0203`");
-    explain->add_option("CODE", o.files, "the code of a diagnostic")->required()->type_name("");
+    CLI::App* explain = command("explain", "show what a program is compiled to, or explain the code of a diagnostic");
+    explain->add_option("FILE|CODE", file, "a program, or a code: `nnlc explain N0203`")->required()->type_name("");
+    explain->add_flag("--profile", o.profile, "run each compiled step for a moment and show the time of its kernels");
+    explain->add_flag("--every-kernel", o.all,
+                      "also the kernels of initial values, and of a statement's further sizes");
+    explain->footer(
+        "For each compilation (a statement and a set of sizes): its kernels in words of the source, the copies it "
+        "makes,\n"
+        "and its memory. The configs of the program are options here too.");
+    machine_options(explain);
+
+    CLI::App* diff = command("diff", "show where two programs or two weight files differ");
+    diff->add_option("A", file, "a program, or a .safetensors file")->required()->type_name("");
+    diff->add_option("B", second_file, "what it is compared with")->required()->type_name("");
+    diff->footer("Exits with 1 if they differ, like diff.");
+
+    CLI::App* fresh = command("new", "make a folder with a program to begin with");
+    fresh->add_option("DIR", file, "the folder; it may be there already")->required()->type_name("");
+
+    CLI::App* opt = command("opt", "read the text of one graph, run passes on it and print it");
+    opt->add_option("FILE", file, "a graph, as `nnlc emit --stage graph` and --print-ir-after print them")
+        ->required()
+        ->type_name("");
+    std::string names;
+    for (const Pass& pass : graph_passes()) names += fmt::format("{}{}", names.empty() ? "" : ", ", pass.name);
+    opt->add_option("--passes", o.passes, "which, in this order: " + names + "; without it: none")
+        ->delimiter(',')
+        ->type_name("PASSES");
+    opt->add_flag("--time-passes", o.time_passes, "print how long each pass took");
+    opt->footer("The graph is verified when it was read and after every pass. For developers of nnlc.");
 
     CLI::App* doc = command("doc", "print the source of a layer, loss, optimizer or function of the standard library");
     doc->add_option("NAME", o.files, "its name; without one: everything there is")->type_name("");
@@ -110,7 +166,7 @@ struct Parser {
     std::vector<std::string> kept;
     const std::string name = argc > 1 ? argv[1] : "";
     CLI::App* sub = nullptr;
-    for (const char* with_configs : {"run", "check", "test", "emit", "summary", "hash"})
+    for (const char* with_configs : kWithConfigs)
       if (name == with_configs) sub = app.get_subcommand(name);
     for (int i = 1; i < argc; ++i) {
       std::string word = argv[i];
@@ -147,29 +203,40 @@ struct Parser {
         ->group(developers);
     sub->add_flag("--verify-each", o.verify_each, "run the verifier after every pass")->group(developers);
     sub->add_flag("--time-passes", o.time_passes, "print how long each pass took")->group(developers);
+    std::vector<std::string> passes;
+    for (const Pass& pass : graph_passes()) passes.emplace_back(pass.name);
+    std::vector<std::string> or_all = passes;
+    or_all.emplace_back("all");
     sub->add_option("--print-ir-after", o.print_ir_after, "print graphs after this pass, or `all`")
+        ->check(CLI::IsMember(or_all))
         ->type_name("PASS")
         ->group(developers);
-    sub->add_option("--disable-pass", o.disabled_passes, "leave this pass out")->type_name("PASS")->group(developers);
+    sub->add_option("--disable-pass", o.disabled_passes, "leave this pass out")
+        ->check(CLI::IsMember(passes))
+        ->delimiter(',')
+        ->type_name("PASS")
+        ->group(developers);
   }
 };
 
 }  // namespace
 
-std::string run_help() {
+std::set<std::string> option_names() {
   Parser parser;
-  return parser.run->help("nnlc run");
+  std::set<std::string> out;
+  for (const char* command : kWithConfigs)
+    for (const CLI::Option* option : parser.app.get_subcommand(command)->get_options())
+      for (std::string name : option->get_lnames()) {
+        std::replace(name.begin(), name.end(), '-', '_');
+        if (name.starts_with("no_")) out.insert(name.substr(3));
+        out.insert(std::move(name));
+      }
+  return out;
 }
 
-std::vector<std::string> run_option_names() {
+std::string run_help() {
   Parser parser;
-  std::vector<std::string> names;
-  for (const CLI::Option* option : parser.run->get_options())
-    for (std::string name : option->get_lnames()) {
-      std::replace(name.begin(), name.end(), '-', '_');
-      names.push_back(std::move(name));
-    }
-  return names;
+  return parser.run->help("nnlc");
 }
 
 Options parse_options(int argc, char** argv, int& exit_status) {
@@ -213,6 +280,7 @@ Options parse_options(int argc, char** argv, int& exit_status) {
     }
   }
   if (!p.file.empty()) p.o.files.push_back(p.file);
+  if (!p.second_file.empty()) p.o.files.push_back(p.second_file);
   if (p.o.command == "run" && p.file.empty() && !p.o.help) {
     std::cerr << "nnlc: which program? `nnlc run FILE`\n";
     exit_status = kBadUsage;
@@ -246,9 +314,20 @@ std::string match_configs(const std::vector<std::string>& rest,
     if (!type) {
       std::vector<std::string> names;
       for (const auto& c : configs) names.push_back(c.first);
+      if (auto near = nearest(name, names); !near) {
+        const std::set<std::string> own = option_names();
+        names.assign(own.begin(), own.end());
+        near = nearest(name, names);
+        if (near) {
+          return fmt::format("neither the program nor nnlc has an option `{}`: did you mean `{}`?", word,
+                             as_option(*near));
+        }
+        names.clear();
+        for (const auto& c : configs) names.push_back(c.first);
+      }
       std::string message = fmt::format("the program has no config `{}`", name);
       if (auto near = nearest(name, names))
-        message += fmt::format(": did you mean `--{}`?", *near);
+        message += fmt::format(": did you mean `{}`?", as_option(*near));
       else if (names.empty())
         message += ", nor any other";
       return message;

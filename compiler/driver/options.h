@@ -2,6 +2,7 @@
 // commands_*.cpp files.
 #pragma once
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,8 +29,10 @@ struct Options {
   bool time_passes = false;
   std::string print_ir_after;  ///< a pass' name or "all"
   std::vector<std::string> disabled_passes;
+  std::vector<std::string> passes;  ///< opt
   std::string runs_dir = "runs";
-  std::string filter;  ///< test: only titles that contain it
+  bool profile = false, all = false;  ///< explain
+  std::string filter;                 ///< test: only titles that contain it
 };
 
 /// The exit statuses of every command.
@@ -41,8 +44,8 @@ Options parse_options(int argc, char** argv, int& exit_status);
 /// The help text of `nnlc run`, for printing it together with a program's configs.
 std::string run_help();
 
-/// The long options of `nnlc run` with _ for -, which no config may be called.
-std::vector<std::string> run_option_names();
+/// The options that nnlc has wherever a program's configs are options too, with `_` for `-`.
+std::set<std::string> option_names();
 
 /// Reads `--name value`, `--name=value` and, for bools, `--name` and `--no-name` against the configs of a program (with
 /// both - and

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -24,6 +25,29 @@ std::map<std::string, Timing>& timings() {
   return t;
 }
 
+/// A graph that is wrong after a pass is a bug of that pass.
+void verify_after(const char* what, const graph::Graph& g, const Options& options) {
+#ifdef NDEBUG
+  if (!options.verify_each) return;
+#else
+  (void)options;
+#endif
+  if (std::string wrong = graph::verify(g); !wrong.empty())
+    throw std::logic_error(fmt::format("after the pass `{}`: {}\n{}", what, wrong, graph::print(g)));
+}
+
+bool run_pass(const Pass& pass, graph::Graph& g, const Options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const bool changed = pass.run(g);
+  if (options.time_passes) {
+    Timing& t = timings()[pass.name];
+    ++t.runs;
+    t.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  verify_after(pass.name, g, options);
+  return changed;
+}
+
 }  // namespace
 
 const std::vector<Pass>& graph_passes() {
@@ -36,17 +60,7 @@ const std::vector<Pass>& graph_passes() {
 }
 
 void optimize(graph::Graph& g, const Options& options, const SourceManager* sources) {
-#ifdef NDEBUG
-  const bool verify_each = options.verify_each;
-#else
-  const bool verify_each = true;
-#endif
-  auto check = [&](const char* after) {
-    if (!verify_each) return;
-    if (std::string wrong = graph::verify(g); !wrong.empty())
-      throw std::logic_error(fmt::format("after the pass `{}`: {}\n{}", after, wrong, graph::print(g, sources)));
-  };
-  check("sema");
+  verify_after("sema", g, options);
   // Each pass only removes or merges, so this ends by itself; the bound is for a pass that doesn't keep to that.
   for (int round = 0; round < 8; ++round) {
     bool changed = false;
@@ -54,21 +68,25 @@ void optimize(graph::Graph& g, const Options& options, const SourceManager* sour
       bool disabled = false;
       for (const std::string& name : options.disabled_passes) disabled |= name == pass.name;
       if (disabled) continue;
-      const auto start = std::chrono::steady_clock::now();
-      const bool now = pass.run(g);
-      if (options.time_passes) {
-        Timing& t = timings()[pass.name];
-        ++t.runs;
-        t.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      }
-      check(pass.name);
-      changed |= now;
+      changed |= run_pass(pass, g, options);
       if (options.print_ir_after == pass.name || options.print_ir_after == "all")
         std::fputs(fmt::format("# after {}, round {}\n{}", pass.name, round + 1, graph::print(g, sources)).c_str(),
                    stderr);
     }
     if (!changed) break;
   }
+}
+
+std::string run_passes(graph::Graph& g, const std::vector<std::string>& names, const Options& options) {
+  std::vector<const Pass*> chosen;
+  for (const std::string& name : names) {
+    auto pass =
+        std::find_if(graph_passes().begin(), graph_passes().end(), [&](const Pass& p) { return p.name == name; });
+    if (pass == graph_passes().end()) return name;
+    chosen.push_back(&*pass);
+  }
+  for (const Pass* pass : chosen) run_pass(*pass, g, options);
+  return {};
 }
 
 std::string pass_times() {

@@ -70,12 +70,12 @@ void check_config_names(SourceManager& sources, uint32_t file, Diagnostics& diag
   if (sources.file(file).text.find("config") == std::string::npos) return;
   Diagnostics ignored;  // what doesn't parse is reported when the program is compiled
   auto ast = syntax::parse(sources, file, ignored);
-  std::vector<std::string> taken;
+  std::set<std::string> taken;
   for (const auto& stmt : ast->stmts) {
     auto* config = ast::dyn<ast::ConfigStmt>(stmt.get());
     if (!config) continue;
-    if (taken.empty()) taken = run_option_names();
-    if (std::find(taken.begin(), taken.end(), config->name.text) == taken.end()) continue;
+    if (taken.empty()) taken = option_names();
+    if (!taken.count(config->name.text)) continue;
     std::string option = config->name.text;
     std::replace(option.begin(), option.end(), '_', '-');
     diags.error(Code::ConfigValue, config->name.span, fmt::format("--{} is an option of nnlc itself", option))
@@ -120,6 +120,7 @@ std::unique_ptr<codegen::Backend> make_backend(const Options& options) {
   if (options.backend == "ref") return codegen::make_reference_backend();
   codegen::CpuOptions cpu;
   cpu.threads = options.threads;
+  cpu.run_passes = false;  // optimize() runs them, with what the options ask for
   if (std::getenv("NNLC_NO_CACHE")) cpu.use_cache = false;
   return codegen::make_cpu_backend(cpu);
 }

@@ -52,9 +52,13 @@ int test_command(const Options& options);
 int check_command(const Options& options);  // commands_check.cpp
 int fmt_command(const Options& options);
 int emit_command(const Options& options);  // commands_show.cpp
-int summary_command(const Options& options);
 int hash_command(const Options& options);
+int opt_command(const Options& options);
+int summary_command(const Options& options);  // commands_summary.cpp
+int explain_program(const Options& options);  // commands_explain.cpp
 int explain_command(const Options& options);  // commands_doc.cpp
 int doc_command(const Options& options);
+int diff_command(const Options& options);  // commands_diff.cpp
+int new_command(const Options& options);   // commands_new.cpp
 
 }  // namespace nnlc::driver

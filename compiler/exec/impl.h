@@ -1,6 +1,7 @@
 // The inside of a machine, shared by the files of exec/.
 #pragma once
 #include <cmath>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "compiler/exec/machine.h"
+#include "compiler/exec/trace.h"
 #include "compiler/exec/value.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
@@ -20,6 +22,8 @@ struct Failure {
   Span span;
   std::string message;
   std::vector<std::string> notes, helps;
+  std::string label = {};          ///< at `span`
+  std::vector<Label> labels = {};  ///< the other places
 };
 
 /// A step as it is run: what is known of its graph after the backend took it, and memory that its runs share.
@@ -30,6 +34,7 @@ struct CompiledStep {
     std::string name;
   };
   std::unique_ptr<codegen::CompiledStep> code;
+  graph::Graph source;  ///< as sema made it, for looking into a run that failed; empty without a trace
   std::vector<Port> inputs, outputs;
   std::vector<int> updates;           ///< per output: the input that it is written over, or -1
   std::vector<bool> read_elsewhere;   ///< per input: it is updated, and its register is another input too
@@ -55,14 +60,21 @@ struct Machine::Impl {
   std::vector<std::unique_ptr<CompiledStep>> steps;
   nnl::Progress progress;
   std::unique_ptr<nnl::RunLog> log;
-  std::unordered_map<const void*, int64_t> counters;  ///< per instruction: passes of loops, calls of `record`
-  int last_step = -1;                                 ///< the step that ran last
-  int leaving = -1;                                   ///< the label of the scope that a `leave` is on its way to
+  std::unordered_map<const void*, int64_t> counters;        ///< per instruction: passes of loops, calls of `record`
+  std::map<std::pair<uint32_t, uint32_t>, int64_t> checks;  ///< per statement: executions that gave finite values
+  Trace trace;
+  bool replaying = false;  ///< what the program does to the world outside was done already
+  int leaving = -1;        ///< the label of the scope that a `leave` is on its way to
 
   Flow run_block(const host::Block& block);
   Flow run_instr(const host::Instr& i);
+  void run_leaf(const host::Instr& i);  ///< an instruction without blocks
   Flow run_batches(const host::Instr& i);
+  /// Fills the registers of one pass of a loop over batches; the number of rows.
+  int64_t read_batch(const Trace::Batch& batch);
   void run_step(const host::Instr& i);
+  /// Sets the pointers to what the step reads.
+  void bind_inputs(CompiledStep& c, const host::Step& step);
   CompiledStep& compiled(int step);
   /// What input k of the step reads: its register's buffer, or a host number converted.
   void* input_buffer(CompiledStep& c, const host::Step& step, size_t k);
@@ -74,9 +86,13 @@ struct Machine::Impl {
   void unary(const host::Instr& i);
   void binary(const host::Instr& i);
   void check_finite(const host::Instr& i);
-  /// Which input of the last step isn't finite, in words; empty if all are. Those that it updated don't tell anything
-  /// any more.
-  std::string input_not_finite() const;
+  /// Begins the trace anew if it is time; `must`: whatever its age.
+  void renew_trace(bool must);
+  /// Registers as they were before event `end` of the trace.
+  void replay(size_t end);
+  /// Why a checked value isn't finite: runs the step again with all its values visible, and says which op was the first
+  /// to give one that isn't (diagnose.cpp). `checked`: the register that was looked at.
+  void explain_not_finite(Failure& f, host::Reg checked);
 
   Value& reg(host::Reg r) { return regs[static_cast<size_t>(r)]; }
   void set(host::Reg r, Value v) {

@@ -14,6 +14,33 @@ namespace nnlc::exec {
 using host::Instr;
 using host::Op;
 
+namespace {
+
+bool checks_finite(const host::Block& block) {
+  for (const auto& i : block) {
+    if (i->op == Op::check_finite || checks_finite(i->then_block) || checks_finite(i->else_block)) return true;
+    if (i->batches)
+      for (const auto& v : i->batches->variants)
+        if (checks_finite(v.body)) return true;
+  }
+  return false;
+}
+
+/// Calls that act on the world outside: not done again when a step is.
+bool acts_outside(const Instr& i) {
+  for (const char* name : {"print", "record", "save", "save_tensors"})
+    if (i.name == name) return true;
+  return false;
+}
+/// Calls whose result may be another one the next time.
+bool reads_outside(const host::Program& p, const Instr& i) {
+  if (i.name == "time" || i.name == "load_tensor") return true;
+  // A mapped data set may draw anew each time that it is read.
+  return !p.mapped.empty() && (i.name == "dataset_row" || i.name == "one_batch");
+}
+
+}  // namespace
+
 Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
     : program(p),
       backend(b),
@@ -22,6 +49,8 @@ Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
       steps(p.steps.size()),
       progress(
           {.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {
+  trace.on = checks_finite(program.body);
+  renew_trace(true);
   bind_maps();
 }
 
@@ -45,6 +74,8 @@ int Machine::run(Diagnostics& diags) {
     d.span = f.span;
     d.notes = f.notes;
     d.helps = f.helps;
+    d.label = f.label;
+    d.labels = f.labels;
     diags.add(std::move(d));
     status = 3;
   }
@@ -60,6 +91,7 @@ int Machine::run(Diagnostics& diags) {
 }
 
 void Machine::Impl::write(std::string_view text) {
+  if (replaying) return;
   progress.hide();
   if (options.out) {
     options.out(text);
@@ -70,6 +102,7 @@ void Machine::Impl::write(std::string_view text) {
 }
 
 void Machine::Impl::report(std::string_view text) {
+  if (replaying) return;
   progress.hide();
   if (options.report) {
     options.report(text);
@@ -120,8 +153,7 @@ bool goes_on(Flow body, Flow& out) {
 
 }  // namespace
 
-Flow Machine::Impl::run_instr(const Instr& i) {
-  Flow out = Flow::normal;
+void Machine::Impl::run_leaf(const Instr& i) {
   switch (i.op) {
     case Op::constant:
       set(i.dst, constant_value(i));
@@ -141,12 +173,37 @@ Flow Machine::Impl::run_instr(const Instr& i) {
     case Op::run_step:
       run_step(i);
       break;
+    default:
+      throw std::logic_error("an instruction with blocks");
+  }
+}
+
+Flow Machine::Impl::run_instr(const Instr& i) {
+  Flow out = Flow::normal;
+  switch (i.op) {
+    case Op::call:
+      if (!reads_outside(program, i)) trace.did(i);
+      run_leaf(i);
+      if (reads_outside(program, i)) trace.assigned(i.dst, i.dst == host::kNoReg ? Value() : reg(i.dst));
+      // Files may be others by the time a step is run again.
+      if (i.name == "load" || trace.events.size() > Trace::kMostEvents) renew_trace(true);
+      break;
+    case Op::constant:
+    case Op::copy:
+    case Op::unary:
+    case Op::binary:
+    case Op::run_step:
+      trace.did(i);
+      run_leaf(i);
+      if (trace.events.size() > Trace::kMostEvents) renew_trace(true);
+      break;
     case Op::if_:
       return run_block(truth(i.args[0]) ? i.then_block : i.else_block);
     case Op::loop_range: {
       const int64_t lo = integer(i.args[0]), hi = integer(i.args[1]);
       for (int64_t k = lo; k < hi; ++k) {
         set(i.dst, Value(k));
+        trace.assigned(i.dst, Value(k));
         if (!goes_on(run_block(i.then_block), out)) return out;
       }
       break;
@@ -158,6 +215,7 @@ Flow Machine::Impl::run_instr(const Instr& i) {
       const ListPtr items = *list;
       for (size_t k = 0; k < items->items.size(); ++k) {
         set(i.dst, items->items[k]);
+        trace.assigned(i.dst, items->items[k]);
         if (!goes_on(run_block(i.then_block), out)) return out;
       }
       break;
@@ -218,15 +276,18 @@ void Machine::Impl::check_finite(const Instr& i) {
                                          : "minus infinity"),
               {},
               {}};
-    const int64_t runs = counters[&i];
-    f.notes.push_back(
-        runs == 0 ? std::string("this is the first execution of the statement")
-                  : fmt::format("this is execution {} of the statement; those before it gave finite values", runs + 1));
-    if (std::string input = input_not_finite(); !input.empty()) f.notes.push_back(input);
-    f.helps.push_back("a smaller learning rate, or `clip_norm = 1.0`, often mends this");
+    const int64_t runs = checks[{i.span.file, i.span.begin}];
+    f.labels.push_back({i.span, runs == 0 ? std::string("in the first execution of this statement")
+                                          : fmt::format("in execution {} of this statement", runs + 1)});
+    progress.hide();
+    explain_not_finite(f, i.args[k]);
+    if (runs > 0 && f.helps.empty())
+      f.helps.push_back("where values grew over many steps, `clip_norm = 1.0` or a smaller learning rate bounds them");
     throw f;
   }
-  ++counters[&i];
+  // The same statement may stand in several loops' bodies, one for each size of a batch.
+  ++checks[{i.span.file, i.span.begin}];
+  renew_trace(false);
 }
 
 std::vector<int64_t> batch_order(int64_t n, bool shuffle, bool replacement, uint64_t key, uint64_t pass) {
@@ -248,6 +309,86 @@ std::vector<int64_t> batch_order(int64_t n, bool shuffle, bool replacement, uint
   return rows;
 }
 
+int64_t Machine::Impl::read_batch(const Trace::Batch& batch) {
+  const host::BatchLoop& loop = *batch.loop->batches;
+  const nnl::data::Dataset& data = *loop.dataset;
+  const int64_t begin = batch.number * loop.batch_size, rows = std::min(loop.batch_size, data.size() - begin);
+  std::vector<void*> out(data.fields().size(), nullptr);
+  for (size_t f = 0; f < out.size(); ++f) {
+    out[f] = nullptr;
+    if (f >= loop.fields.size() || loop.fields[f] == host::kNoReg) continue;
+    const nnl::data::Field& field = data.fields()[f];
+    Value& v = reg(loop.fields[f]);
+    Tensor* t = v.get<Tensor>();
+    const bool reuse = t && t->defined() && t->unique() && t->dtype() == field.dtype &&
+                       t->shape().size() == field.shape.size() + 1 && t->shape()[0] == rows &&
+                       std::equal(field.shape.begin(), field.shape.end(), t->shape().begin() + 1);
+    if (!reuse) {
+      std::vector<int64_t> shape{rows};
+      shape.insert(shape.end(), field.shape.begin(), field.shape.end());
+      v = Value(Tensor::empty(field.dtype, std::move(shape)));
+      t = v.get<Tensor>();
+    }
+    out[f] = t->data();
+  }
+  data.read(batch.order->data() + begin, rows, out.data());
+  if (loop.rows != host::kNoReg) set(loop.rows, Value(rows));
+  if (loop.index != host::kNoReg) set(loop.index, Value(batch.number));
+  return rows;
+}
+
+void Machine::Impl::renew_trace(bool must) {
+  if (!trace.on || replaying) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (!must && std::chrono::duration<double>(now - trace.begun).count() < trace.interval_s) return;
+  // What the steps update is copied once after this, since the trace holds it too: that may take a hundredth of the
+  // time.
+  int64_t bytes = 0;
+  for (size_t s = 0; s < steps.size(); ++s) {
+    if (!steps[s]) continue;
+    for (int u : steps[s]->updates) {
+      if (u < 0) continue;
+      const Tensor* t = reg(program.steps[s].inputs[static_cast<size_t>(u)]).tensor();
+      if (!t) continue;
+      bytes += t->bytes();
+      // A parameter that stopped being finite will fail a check soon: what made it so must stay in the trace.
+      if (!must && !all_finite(*t)) return;
+    }
+  }
+  trace.interval_s = std::max(0.1, 100 * static_cast<double>(bytes) / 2e9);
+  trace.begun = now;
+  trace.regs = regs;
+  trace.events.clear();
+  trace.values.clear();
+  trace.batches.clear();
+}
+
+void Machine::Impl::replay(size_t end) {
+  replaying = true;
+  regs = trace.regs;
+  for (size_t e = 0; e < end; ++e) {
+    const Trace::Event& event = trace.events[e];
+    switch (event.kind) {
+      case Trace::Event::Kind::instr:
+        if (event.instr->op != Op::call || !acts_outside(*event.instr)) run_leaf(*event.instr);
+        break;
+      case Trace::Event::Kind::assign:
+        set(event.at, trace.values[event.index]);
+        break;
+      case Trace::Event::Kind::batch:
+        if (program.mapped.empty()) {
+          read_batch(trace.batches[event.index]);
+        } else if (const Trace::Batch& batch = trace.batches[event.index]; true) {
+          // The fields' values follow.
+          const host::BatchLoop& loop = *batch.loop->batches;
+          set(loop.index, Value(batch.number));
+          set(loop.rows, Value(std::min(loop.batch_size, loop.dataset->size() - batch.number * loop.batch_size)));
+        }
+        break;
+    }
+  }
+}
+
 Flow Machine::Impl::run_batches(const Instr& i) {
   const host::BatchLoop& loop = *i.batches;
   const nnl::data::Dataset& data = *loop.dataset;
@@ -255,13 +396,16 @@ Flow Machine::Impl::run_batches(const Instr& i) {
   if (loop.passes != host::kNoReg) {
     if (auto* p = reg(loop.passes).get<int64_t>()) pass = *p;
     set(loop.passes, Value(pass + 1));
+    trace.assigned(loop.passes, Value(pass + 1));
   } else {
     pass = counters[&i]++;
   }
   const int64_t n = data.size();
   const int64_t batches = loop.drop_last ? n / loop.batch_size : (n + loop.batch_size - 1) / loop.batch_size;
-  const std::vector<int64_t> order =
-      batch_order(n, loop.shuffle, loop.replacement, loop.key, static_cast<uint64_t>(pass));
+  Trace::Batch batch{&i,
+                     std::make_shared<const std::vector<int64_t>>(
+                         batch_order(n, loop.shuffle, loop.replacement, loop.key, static_cast<uint64_t>(pass))),
+                     0};
 
   struct Bar {
     nnl::Progress& progress;
@@ -269,33 +413,16 @@ Flow Machine::Impl::run_batches(const Instr& i) {
   };
   progress.begin(loop.label, batches);
   const Bar bar{progress};
-  std::vector<void*> out(data.fields().size(), nullptr);
-  for (int64_t b = 0; b < batches; ++b) {
-    const int64_t begin = b * loop.batch_size, rows = std::min(loop.batch_size, n - begin);
+  for (; batch.number < batches; ++batch.number) {
+    const int64_t rows = read_batch(batch);
+    trace.read(batch);
+    if (!program.mapped.empty())
+      for (host::Reg r : loop.fields)
+        if (r != host::kNoReg) trace.assigned(r, reg(r));
     const host::BatchLoop::Variant* variant = nullptr;
     for (const auto& v : loop.variants)
       if (v.rows == rows) variant = &v;
     if (!variant) throw std::logic_error(fmt::format("no body for batches of {} rows", rows));
-    for (size_t f = 0; f < out.size(); ++f) {
-      out[f] = nullptr;
-      if (f >= loop.fields.size() || loop.fields[f] == host::kNoReg) continue;
-      const nnl::data::Field& field = data.fields()[f];
-      Value& v = reg(loop.fields[f]);
-      Tensor* t = v.get<Tensor>();
-      const bool reuse = t && t->defined() && t->unique() && t->dtype() == field.dtype &&
-                         t->shape().size() == field.shape.size() + 1 && t->shape()[0] == rows &&
-                         std::equal(field.shape.begin(), field.shape.end(), t->shape().begin() + 1);
-      if (!reuse) {
-        std::vector<int64_t> shape{rows};
-        shape.insert(shape.end(), field.shape.begin(), field.shape.end());
-        v = Value(Tensor::empty(field.dtype, std::move(shape)));
-        t = v.get<Tensor>();
-      }
-      out[f] = t->data();
-    }
-    data.read(order.data() + begin, rows, out.data());
-    if (loop.rows != host::kNoReg) set(loop.rows, Value(rows));
-    if (loop.index != host::kNoReg) set(loop.index, Value(b));
     Flow result = Flow::normal;
     if (!goes_on(run_block(variant->body), result)) return result;
     progress.advance();

@@ -79,6 +79,7 @@ CompiledStep& Machine::Impl::compiled(int index) {
   c->scalars.resize(n_in);
   c->spare.resize(n_out);
   c->buffers.resize(n_in + n_out);
+  if (trace.on) c->source = step.graph.clone();
   if (options.optimize) options.optimize(step.graph);
   c->code = backend.compile(std::move(step.graph));
   slot = std::move(c);
@@ -98,12 +99,16 @@ void* Machine::Impl::input_buffer(CompiledStep& c, const host::Step& step, size_
   return c.scalars[k].data();
 }
 
+void Machine::Impl::bind_inputs(CompiledStep& c, const host::Step& step) {
+  for (size_t k = 0; k < c.inputs.size(); ++k) c.buffers[k] = input_buffer(c, step, k);
+}
+
 void Machine::Impl::run_step(const host::Instr& i) {
   CompiledStep& c = compiled(i.step);
   const host::Step& step = program.steps[static_cast<size_t>(i.step)];
   const size_t n_in = c.inputs.size(), n_out = c.outputs.size();
 
-  for (size_t k = 0; k < n_in; ++k) c.buffers[k] = input_buffer(c, step, k);
+  bind_inputs(c, step);
   for (size_t o = 0; o < n_out; ++o) {
     void*& buffer = c.buffers[n_in + o];
     const CompiledStep::Port& p = c.outputs[o];
@@ -137,7 +142,6 @@ void Machine::Impl::run_step(const host::Instr& i) {
     }
   }
 
-  last_step = i.step;
   c.code->run(c.buffers.data());
 
   for (size_t o = 0; o < n_out; ++o) {
@@ -161,27 +165,6 @@ void Machine::Impl::run_step(const host::Instr& i) {
          type.kind == host::Type::Kind::boolean))
       set(r, read_back(reg(r)));
   }
-}
-
-std::string Machine::Impl::input_not_finite() const {
-  if (last_step < 0 || !steps[static_cast<size_t>(last_step)]) return {};
-  const CompiledStep& c = *steps[static_cast<size_t>(last_step)];
-  const host::Step& step = program.steps[static_cast<size_t>(last_step)];
-  for (size_t k = 0; k < c.inputs.size(); ++k) {
-    bool updated = false;
-    for (int u : c.updates) updated |= u == static_cast<int>(k);
-    const Tensor* t = regs[static_cast<size_t>(step.inputs[k])].tensor();
-    if (updated || !fits(t, c.inputs[k]) || !is_float(t->dtype())) continue;
-    for (int64_t e = 0; e < t->count(); ++e) {
-      const double v = element(*t, e);
-      if (std::isfinite(v)) continue;
-      std::string where;
-      if (!t->shape().empty()) where = fmt::format(", row {}", e / (t->count() / t->shape()[0]));
-      return fmt::format("the input `{}` of the step holds {} (element {}{})", c.inputs[k].name, to_text(Value(v)), e,
-                         where);
-    }
-  }
-  return {};
 }
 
 }  // namespace nnlc::exec

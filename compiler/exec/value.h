@@ -63,6 +63,8 @@ int64_t element_int(const Tensor& t, int64_t i);
 void set_element(Tensor& t, int64_t i, double v);
 void set_element_int(Tensor& t, int64_t i, int64_t v);
 inline bool is_float(int dtype) { return dtype >= NNL_F16; }
+/// True for tensors of ints.
+bool all_finite(const Tensor& t);
 /// Whether an int of this element type can hold v.
 bool holds(int dtype, int64_t v);
 /// A rank-0 tensor as a host number or bool; other values as they are.

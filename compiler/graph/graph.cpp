@@ -17,7 +17,9 @@ Node* Graph::add(const OpDef& op, std::vector<Node*> operands, Attrs attrs, Tens
   n.attrs = std::move(attrs);
   n.type = std::move(type);
   n.span = span;
+  n.site = span;
   n.id = static_cast<int>(storage_.size()) - 1;
+  if (mark) mark(n);
   order_.push_back(&n);
   return &n;
 }
@@ -63,6 +65,8 @@ Graph Graph::clone(const std::map<std::string, Dim>& sizes, std::map<const Node*
     Node* c =
         g.add(*n->op, std::move(operands), std::move(attrs), {n->type.dtype, substituted(n->type.shape)}, n->span);
     c->name = n->name;
+    c->site = n->site;
+    c->gradient_of = n->gradient_of;
     copy[n] = c;
     if (mapping) (*mapping)[n] = c;
   }

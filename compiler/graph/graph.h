@@ -2,6 +2,7 @@
 // source span. What an op means is in ops/ (one file each); what a machine does with it is not known here.
 #pragma once
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <variant>
@@ -26,8 +27,10 @@ struct Node {
   Attrs attrs;
   TensorType type;
   Span span;
-  std::string name;  ///< of `parameter` and `input` nodes; otherwise a hint or empty
-  int id = 0;        ///< position of creation: unique in its graph, deterministic
+  Span site;                           ///< the user's line, where `span` lies inside the library
+  const OpDef* gradient_of = nullptr;  ///< of nodes that differentiation made: the op whose gradient they compute
+  std::string name;                    ///< of `parameter` and `input` nodes; otherwise a hint or empty
+  int id = 0;                          ///< position of creation: unique in its graph, deterministic
 
   int64_t int_attr(const std::string& k) const { return std::get<int64_t>(attrs.at(k)); }
   double float_attr(const std::string& k) const { return std::get<double>(attrs.at(k)); }
@@ -48,7 +51,8 @@ struct Output {
 class Graph {
  public:
   std::string name;
-  std::vector<Node*> inputs;  ///< `input` nodes in the order of the call
+  std::function<void(Node&)> mark;  ///< says of what is added where it comes from: Node::site, Node::gradient_of
+  std::vector<Node*> inputs;        ///< `input` nodes in the order of the call
   std::vector<Output> outputs;
 
   Node* add(const OpDef& op, std::vector<Node*> operands, Attrs attrs, TensorType type, Span span);

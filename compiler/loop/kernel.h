@@ -9,6 +9,7 @@
 
 #include "compiler/graph/types.h"
 #include "compiler/loop/affine.h"
+#include "compiler/support/source.h"
 
 namespace nnlc::loop {
 
@@ -174,9 +175,17 @@ struct Buffer {
   std::string note;    ///< what it holds, for readers
 };
 
+/// A node of the graph that a launch computes, for readers.
+struct Part {
+  std::string_view op;           ///< its name, of the op table
+  std::string_view gradient_of;  ///< of the op whose gradient it belongs to; empty: forward, or an update
+  Span span, site;               ///< as of the node
+};
+
 struct Launch {
   int kernel = 0;
   std::vector<int> buffers;  ///< one per Kernel::args
+  std::vector<Part> parts;   ///< in the graph's order; empty: a copy that the plan needs
   bool barrier = false;      ///< all threads meet before it
   bool single = false;       ///< thread 0 runs it alone
 };

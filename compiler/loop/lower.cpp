@@ -597,6 +597,7 @@ BuiltGroup Lowering::build_library(int gi) {
   k.work = 0;
   for (auto& a : k.args) k.work += a.elements * (l.op.ends_with("sort") ? 20 : 2);
   out.args = b.arguments;
+  out.nodes = {n};
   return out;
 }
 
@@ -636,10 +637,12 @@ BuiltGroup Lowering::build_gemm(int gi) {
     k.axes.back().outer = false;
     merge_axes(k);
     b.arguments = e.arguments;
+    out.nodes = std::move(e.computed);
   }
   k.work = 2 * k.gemm.batch * k.gemm.m * k.gemm.n * k.gemm.k;
   for (auto& o : k.gemm.outer) k.work *= o.size;
   out.args = b.arguments;
+  out.nodes.insert(out.nodes.end(), groups_[gi].members.begin(), groups_[gi].members.end());
   return out;
 }
 
@@ -686,6 +689,8 @@ BuiltGroup Lowering::build(int gi) {
   finish_phases(k, stores);
   merge_axes(k);
   out.args = b.arguments;
+  out.nodes = std::move(b.computed);
+  out.nodes.insert(out.nodes.end(), g.members.begin(), g.members.end());
   return out;
 }
 

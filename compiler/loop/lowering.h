@@ -95,6 +95,7 @@ class NestBuilder {
   Kernel& k;
   std::vector<const Node*> arguments;  ///< the value behind each of the kernel's args
   std::vector<const Node*> hits;       ///< members of the group that were read
+  std::vector<const Node*> computed;   ///< nodes whose op was written as an expression
   bool failed = false;
   bool dry = false;   ///< only finds out what is read
   int64_t heavy = 0;  ///< transcendental functions written

@@ -241,6 +241,7 @@ int NestBuilder::random(const Node* n, const Index& ix) {
 int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
   auto key = std::make_tuple(n, ix, guard);
   if (auto it = memo_.find(key); it != memo_.end()) return it->second;
+  computed.push_back(n);
   std::string_view op = n->op->name;
   auto done = [&](int id) { return memo_[key] = id; };
   Fn fn;

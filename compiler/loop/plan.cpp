@@ -24,13 +24,25 @@ struct Step {
   std::vector<const Node*> args;
   std::vector<int> buffers;  ///< overrides args where >= 0
   std::set<int> after;
+  std::vector<Part> parts;
 };
+
+/// What the nodes are, each once, in the order in which they were made; without those that only say where a value is.
+std::vector<Part> parts_of(std::vector<const Node*> nodes) {
+  std::sort(nodes.begin(), nodes.end(), [](const Node* a, const Node* b) { return a->id < b->id; });
+  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+  std::vector<Part> out;
+  for (const Node* n : nodes)
+    if (n->op->name != "constant" && n->op->name != "input")
+      out.push_back({n->op->name, n->gradient_of ? n->gradient_of->name : std::string_view(), n->span, n->site});
+  return out;
+}
 
 class Planner {
  public:
   Planner(const graph::Graph& g, std::vector<BuiltGroup> kernels) : g_(g) {
     for (auto& k : kernels) {
-      steps_.push_back({std::move(k.kernel), std::move(k.args), {}, {}});
+      steps_.push_back({std::move(k.kernel), std::move(k.args), {}, {}, parts_of(std::move(k.nodes))});
       steps_.back().buffers.assign(steps_.back().args.size(), -1);
     }
   }
@@ -435,6 +447,7 @@ Plan Planner::run() {
     if (fresh) plan_.kernels.push_back(steps_[s].kernel);
     l.kernel = it->second;
     l.buffers = steps_[s].buffers;
+    l.parts = std::move(steps_[s].parts);
     plan_.launches.push_back(std::move(l));
   }
   barriers();

@@ -11,6 +11,7 @@ namespace nnlc::loop {
 struct BuiltGroup {
   Kernel kernel;
   std::vector<const graph::Node*> args;
+  std::vector<const graph::Node*> nodes;  ///< what it computes
 };
 
 Plan make_plan(const graph::Graph& g, std::vector<BuiltGroup> kernels);

@@ -8,10 +8,19 @@ namespace nnlc::loop {
 
 namespace {
 
+/// What is made in place of n comes from where n does.
+auto like(const Node* n) {
+  return [n](Node& made) {
+    made.site = n->site;
+    made.gradient_of = n->gradient_of;
+  };
+}
+
 /// Sums of f16 and bf16 are kept in f32.
 void widen_scatters(graph::Graph& g) {
   std::vector<Node*> order = g.order(), out;
   for (Node* n : order) {
+    g.mark = like(n);
     out.push_back(n);
     bool scatter = n->op->name == "scatter_add" || n->op->name == "scatter_add_along";
     if ((!scatter && n->op->name != "cumsum") || (n->type.dtype != DType::bf16 && n->type.dtype != DType::f16))
@@ -34,6 +43,7 @@ void widen_scatters(graph::Graph& g) {
 void split_reductions(graph::Graph& g) {
   std::vector<Node*> order = g.order(), out;
   for (Node* n : order) {
+    g.mark = like(n);
     out.push_back(n);
     if (!n->op->name.starts_with("reduce_")) continue;
     const Node* x = n->operands[0];
@@ -95,6 +105,7 @@ void contractions(graph::Graph& g, std::set<const Node*>& forced) {
   std::vector<Node*> order = g.order();
   std::vector<Node*> out;
   for (Node* n : order) {
+    g.mark = like(n);
     out.push_back(n);
     if (n->op->name != "contract") continue;
     auto l = sort_labels(*n);
@@ -124,6 +135,7 @@ void contractions(graph::Graph& g, std::set<const Node*>& forced) {
   order = g.order();
   out.clear();
   for (Node* n : order) {
+    g.mark = like(n);
     if (n->op->name == "contract" && graph::is_float(n->type.dtype)) {
       auto l = sort_labels(*n);
       int64_t m = product(l.m, l), nn = product(l.n, l), k = product(l.k, l);

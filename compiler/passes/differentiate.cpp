@@ -69,6 +69,7 @@ std::vector<Node*> differentiate(Graph& g, Node* loss, const std::vector<Node*>&
     return result;
   }
   std::unordered_map<const Node*, Node*> adjoint;
+  const auto mark = std::move(g.mark);
   adjoint[loss] = constant(g, 1, loss->type, loss->span);
   for (auto it = order.rbegin(); it != order.rend(); ++it) {
     Node* n = *it;
@@ -92,6 +93,10 @@ std::vector<Node*> differentiate(Graph& g, Node* loss, const std::vector<Node*>&
     v.dy_ = found->second;
     v.wants_ = std::move(wants);
     v.grads_.assign(n->operands.size(), nullptr);
+    g.mark = [n](Node& added) {
+      added.site = n->site;
+      added.gradient_of = n->op;
+    };
     n->op->vjp(v);
     for (size_t i = 0; i < n->operands.size(); ++i) {
       if (!v.grads_[i]) continue;
@@ -99,6 +104,7 @@ std::vector<Node*> differentiate(Graph& g, Node* loss, const std::vector<Node*>&
       sum = sum ? binary(g, "add", sum, v.grads_[i], n->span) : v.grads_[i];
     }
   }
+  g.mark = mark;
   for (size_t i = 0; i < wrt.size(); ++i)
     if (auto found = adjoint.find(wrt[i]); found != adjoint.end()) result[i] = found->second;
   return result;

@@ -164,6 +164,10 @@ bool Rewriter::sweep() {
   g.order().clear();
   std::unordered_map<const Node*, Node*> replaced;
   for (Node* n : old) {
+    g.mark = [n](Node& added) {
+      added.site = n->site;
+      added.gradient_of = n->gradient_of;
+    };
     for (Node*& o : n->operands)
       if (auto it = replaced.find(o); it != replaced.end()) o = it->second;
     Node* r = fold(n);
@@ -177,6 +181,7 @@ bool Rewriter::sweep() {
     else
       g.order().push_back(n);
   }
+  g.mark = nullptr;
   for (Output& o : g.outputs)
     if (auto it = replaced.find(o.value); it != replaced.end()) o.value = it->second;
   return !replaced.empty();

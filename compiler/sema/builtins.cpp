@@ -26,6 +26,12 @@ const std::vector<const Builtin*>& all_builtins() {
   return all;
 }
 
+std::vector<BuiltinInfo> list_builtins() {
+  std::vector<BuiltinInfo> out;
+  for (const Builtin* b : all_builtins()) out.push_back({b->name, b->signature, b->doc});
+  return out;
+}
+
 const Builtin* find_builtin(std::string_view name) {
   static const std::unordered_map<std::string_view, const Builtin*> index = [] {
     std::unordered_map<std::string_view, const Builtin*> out;

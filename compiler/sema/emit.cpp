@@ -41,6 +41,7 @@ Evaluator::Impl::StepState& Evaluator::Impl::state(Evaluator& ev) {
       step->span = statement;
       step->title = ev.sources.describe(statement);
     }
+    step->graph.mark = [&ev](Node& n) { n.site = ev.user_span(n.span); };
     steps[current].step = step;
   }
   return steps[current];
@@ -56,6 +57,8 @@ DryRun::DryRun(Evaluator& ev) : ev_(ev), context_(ev.context) {
   loops_ = std::move(im.loops);
   ordinals_ = im.draw_ordinals;
   leaves_ = std::move(ev.leaves);
+  calls_ = im.layer_calls;
+  im.layer_calls = nullptr;
   ev.leaves.clear();
   im.returns.clear();
   im.loops.clear();
@@ -78,6 +81,7 @@ DryRun::~DryRun() {
   im.loops = std::move(loops_);
   im.draw_ordinals = std::move(ordinals_);
   ev_.leaves = std::move(leaves_);
+  im.layer_calls = calls_;
   im.blocks.pop_back();
 }
 
@@ -187,6 +191,7 @@ int Evaluator::reserve_step(std::string title, Span span) {
   host::Step& step = program->steps.emplace_back();
   step.title = std::move(title);
   step.span = span;
+  step.graph.mark = [this](Node& n) { n.site = user_span(n.span); };
   impl->steps[index].step = &step;
   auto i = std::make_unique<host::Instr>();
   i->op = Op::run_step;

@@ -64,6 +64,7 @@ class Evaluator {
   /// Calls a lambda or function value from C++ (map, folds, schedules).
   Value apply(const Value& fn, std::vector<Value> args, Span span);
   Value call_layer(const std::shared_ptr<LayerInstance>& layer, std::vector<ArgValue> args, Span span);
+  Value run_layer(const std::shared_ptr<LayerInstance>& layer, std::vector<ArgValue> args, Span span);  ///< its body
   /// Dims bound so far in one signature: name -> size.
   using DimBindings = std::map<std::string, graph::Dim>;
   /// Checks `v` against the written type, binding upper-case names; reports and returns false when they disagree.

@@ -37,6 +37,13 @@ struct LoopTarget {
   bool left = false;
 };
 
+/// One call of a layer while `Impl::calls` is set.
+struct LayerCall {
+  const LayerInstance* layer = nullptr;
+  std::vector<graph::TensorType> types;  ///< of what it gave
+  graph::Dim flops;                      ///< of the nodes that it made
+};
+
 struct Evaluator::Impl {
   /// A step while code is appended to it.
   struct StepState {
@@ -96,6 +103,7 @@ struct Evaluator::Impl {
   std::set<const ast::LayerStmt*> instantiated;
   std::set<LayerInstance*> reported_unknown;
   std::map<const LayerInstance*, std::vector<ArgValue>> first_calls;  ///< of roots
+  std::vector<LayerCall>* layer_calls = nullptr;                      ///< where calls of layers are noted
 
   // programs and libraries
   std::vector<std::shared_ptr<ast::Program>> asts;
@@ -131,6 +139,7 @@ class DryRun {
   std::vector<LoopTarget*> loops_;
   std::map<std::string, int> ordinals_;
   std::vector<std::map<host::Reg, TensorValue>> leaves_;
+  std::vector<LayerCall>* calls_;
 };
 
 // ---- shared by the files of the evaluator
@@ -188,8 +197,11 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span);
 /// The instance and its path below its root, for save and load.
 std::pair<std::string, std::string> root_and_path(const LayerInstance& layer);
 
-/// forward as a graph of its own, from the signature with symbolic sizes, or from the types of the first call.
-std::optional<graph::Graph> forward_graph(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer);
+/// forward as a graph of its own, from the signature with symbolic sizes, or from the types of the first call. `calls`,
+/// if given, receives what the layers in it gave.
+std::optional<graph::Graph> forward_graph(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer,
+                                          std::vector<LayerCall>* calls = nullptr);
+LayerInfo describe_layer(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer, std::string name);
 
 // ---- freezing.cpp
 bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "compiler/graph/cost.h"
 #include "compiler/sema/builtins.h"
 #include "compiler/sema/layers.h"
 #include "compiler/sema/training.h"
@@ -22,7 +23,8 @@ void note_call(Evaluator& ev, const LayerInstance& layer, const std::vector<ArgV
 }
 
 /// rows_open: the first axis of each argument is a size N, where the signature doesn't say what it is.
-std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, bool rows_open) {
+std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, bool rows_open,
+                                          std::vector<LayerCall>* calls) {
   if (!build_layer(ev, layer)) return std::nullopt;
   DryRun dry(ev);
   std::vector<ArgValue> args;
@@ -58,7 +60,9 @@ std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, boo
         a.value = Value(x, a.span);
       }
   }
+  ev.impl->layer_calls = calls;
   Value v = ev.call_layer(layer, std::move(args), layer->span);
+  ev.impl->layer_calls = nullptr;
   std::function<void(const Value&)> out = [&](const Value& x) {
     if (auto* t = x.get<TensorValue>()) ev.graph().outputs.push_back({ev.node(*t), nullptr});
     if (auto s = x.ptr<SequenceValue>())
@@ -78,19 +82,45 @@ std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, boo
     for (auto& d : input->type.shape)
       for (auto& symbol : d.symbols())
         canonical.try_emplace(symbol, Dim::symbol(canonical.empty() ? "N" : fmt::format("N{}", canonical.size() + 1)));
+  if (calls)
+    for (LayerCall& call : *calls) {
+      call.flops = call.flops.substitute(canonical);
+      for (graph::TensorType& t : call.types)
+        for (Dim& d : t.shape) d = d.substitute(canonical);
+    }
   return canonical.empty() ? std::move(g) : g.clone(canonical);
 }
 
 }  // namespace
 
-std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer) {
+std::optional<graph::Graph> forward_graph(Evaluator& ev, const Layer& layer, std::vector<LayerCall>* calls) {
   size_t before = ev.diags.all().size();
-  if (auto g = trace_forward(ev, layer, true)) return g;
+  if (auto g = trace_forward(ev, layer, true, calls)) return g;
   ev.diags.truncate(before);
-  return trace_forward(ev, layer, false);
+  if (calls) calls->clear();
+  return trace_forward(ev, layer, false, calls);
 }
 
 Value Evaluator::call_layer(const Layer& layer, std::vector<ArgValue> args, Span span) {
+  std::vector<LayerCall>* calls = impl->layer_calls;
+  if (!calls) return run_layer(layer, std::move(args), span);
+  const size_t at = calls->size(), first = graph().nodes().size();
+  calls->push_back({layer.get(), {}, {}});
+  Value v = run_layer(layer, std::move(args), span);
+  LayerCall& call = (*calls)[at];
+  for (size_t k = first; k < graph().nodes().size(); ++k) call.flops = call.flops + graph::flops(*graph().nodes()[k]);
+  std::function<void(const Value&)> note = [&](const Value& x) {
+    if (auto* t = x.get<TensorValue>()) call.types.push_back(t->type);
+    if (auto s = x.ptr<SequenceValue>())
+      for (auto& i : s->items) note(i);
+    if (auto r = x.ptr<RecordValue>())
+      for (auto& i : r->items) note(i);
+  };
+  note(v);
+  return v;
+}
+
+Value Evaluator::run_layer(const Layer& layer, std::vector<ArgValue> args, Span span) {
   if (!build_layer(*this, layer)) return Poison{};
   const bool trains = std::any_of(args.begin(), args.end(), [](const ArgValue& a) { return a.name == "training"; });
   if (trains && !impl->freezing_known && !impl->freeze_units.empty() && !context.dry && !context.tensor_code)

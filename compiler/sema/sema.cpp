@@ -428,6 +428,7 @@ void finish_steps(Evaluator& ev) {
   std::deque<host::Step> kept;
   for (size_t i = 0; i < ev.program->steps.size(); ++i) {
     if (ev.program->steps[i].graph.outputs.empty()) continue;
+    ev.program->steps[i].graph.mark = nullptr;  // it holds on to the evaluator
     renumber[i] = static_cast<int>(kept.size());
     kept.push_back(std::move(ev.program->steps[i]));
   }
@@ -659,17 +660,10 @@ std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const 
     for (auto& l : ev.impl->instances)
       if (l->path.empty() && !l->adopted && !l->root.empty()) roots.push_back(l);
     for (auto& layer : roots) {
-      LayerInfo info;
-      info.class_name = layer->class_name;
-      info.name = layer->class_name;
+      std::string variable = layer->class_name;
       for (auto& [name, entry] : c.scopes.own->entries())
-        if (entry->value.ptr<LayerInstance>() == layer) info.name = name;
-      for (auto& p : ev.params_of(Value(layer), true)) info.params.emplace_back(p->path, p->type);
-      if (auto g = forward_graph(ev, layer)) {
-        info.forward = std::move(*g);
-        info.forward.name = info.name;
-        out.push_back(std::move(info));
-      }
+        if (entry->value.ptr<LayerInstance>() == layer) variable = name;
+      out.push_back(describe_layer(ev, layer, variable));
     }
   }
   break_cycles(ev, {c.scopes.own, c.scopes.imports});

@@ -70,10 +70,7 @@ class CpuStep : public CompiledStep {
   }
 
   void run(void* const* buffers) override {
-    for (auto [buffer, slot] : outside_) pointers_[buffer] = buffers[slot];
-    size_t at = 0;
-    for (auto& l : plan_.launches)
-      for (int b : l.buffers) args_[at++] = pointers_[b];
+    bind(buffers);
     if (small_) return share(0, 1);
     if (!adapt_) return together();
     const auto begin = std::chrono::steady_clock::now();
@@ -84,7 +81,35 @@ class CpuStep : public CompiledStep {
     choice_.took(std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
   }
 
+  bool run_timed(void* const* buffers, std::vector<double>& seconds) override {
+    bind(buffers);
+    seconds.resize(plan_.launches.size());
+    auto timed = [&](int thread, int64_t threads) {
+      nnl_team* team = team_->abi();
+      auto begin = std::chrono::steady_clock::now();
+      for (size_t i = 0; i < plan_.launches.size(); i++) {
+        launch(i, thread, threads);
+        if (threads > 1) team->barrier(team);
+        const auto end = std::chrono::steady_clock::now();
+        if (thread == 0) seconds[i] += std::chrono::duration<double>(end - begin).count();
+        begin = end;
+      }
+    };
+    if (small_)
+      timed(0, 1);
+    else
+      team_->run([&](int thread) { timed(thread, team_->size()); });
+    return true;
+  }
+
  private:
+  void bind(void* const* buffers) {
+    for (auto [buffer, slot] : outside_) pointers_[buffer] = buffers[slot];
+    size_t at = 0;
+    for (auto& l : plan_.launches)
+      for (int b : l.buffers) args_[at++] = pointers_[b];
+  }
+
   void together() {
     team_->run([&](int thread) { share(thread, team_->size()); });
   }
@@ -92,16 +117,21 @@ class CpuStep : public CompiledStep {
   void share(int thread, int64_t threads) {
     nnl_team* team = team_->abi();
     for (size_t i = 0; i < plan_.launches.size(); i++) {
-      auto& l = plan_.launches[i];
-      if (l.barrier && threads > 1) team->barrier(team);
-      if (l.single && thread != 0) continue;
-      int64_t count = l.single ? 1 : threads;
-      void* const* args = args_.data() + first_[i];
-      if (kernels_[l.kernel])
-        kernels_[l.kernel](args, scratch_.get(), thread, count);
-      else
-        run_library(plan_.kernels[l.kernel], args, thread, count);
+      if (plan_.launches[i].barrier && threads > 1) team->barrier(team);
+      launch(i, thread, threads);
     }
+  }
+
+  /// One thread's share of launch i.
+  void launch(size_t i, int thread, int64_t threads) {
+    auto& l = plan_.launches[i];
+    if (l.single && thread != 0) return;
+    int64_t count = l.single ? 1 : threads;
+    void* const* args = args_.data() + first_[i];
+    if (kernels_[l.kernel])
+      kernels_[l.kernel](args, scratch_.get(), thread, count);
+    else
+      run_library(plan_.kernels[l.kernel], args, thread, count);
   }
 
   std::shared_ptr<nnl::Team> team_;
@@ -122,6 +152,7 @@ class CpuBackend : public Backend {
   explicit CpuBackend(const CpuOptions& options)
       : team_(std::make_shared<nnl::Team>(nnl::TeamOptions{options.threads, false, -1})),
         adapt_(options.adapt_threads),
+        run_passes_(options.run_passes),
         jit_(std::make_shared<Jit>(with_threads(options))) {}
 
   std::unique_ptr<CompiledStep> compile(graph::Graph g) override {
@@ -167,6 +198,8 @@ class CpuBackend : public Backend {
     return out;
   }
 
+  std::shared_ptr<loop::Plan> plan(graph::Graph g) override { return std::make_shared<loop::Plan>(plan_of(g)); }
+
   std::string describe() const override {
     return fmt::format("{}, {} thread{}", jit_->describe(), threads(), threads() == 1 ? "" : "s");
   }
@@ -178,9 +211,9 @@ class CpuBackend : public Backend {
   }
   int threads() const { return team_->size(); }
 
-  static loop::Plan plan_of(graph::Graph& g) {
+  loop::Plan plan_of(graph::Graph& g) const {
     // Each pass makes work for the others; they settle quickly.
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; run_passes_ && round < 4; round++) {
       bool changed = passes::simplify(g);
       changed |= passes::cse(g);
       changed |= passes::dce(g);
@@ -216,7 +249,7 @@ class CpuBackend : public Backend {
   }
 
   std::shared_ptr<nnl::Team> team_;
-  bool adapt_;
+  bool adapt_, run_passes_;
   std::shared_ptr<Jit> jit_;
   std::map<std::string, KernelFn> known_;
 };
