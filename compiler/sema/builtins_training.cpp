@@ -5,6 +5,7 @@
 
 #include "compiler/sema/builtins.h"
 #include "compiler/sema/impl.h"
+#include "compiler/sema/tensor_support.h"
 #include "compiler/sema/training_support.h"
 
 namespace nnlc::sema {
@@ -99,18 +100,30 @@ Value check_same_shape(BuiltinCall& c) {
   auto a = c.tensor("a"), b = c.tensor("b");
   auto what = c.text("what");
   if (!a || !b || !what) return Poison{};
-  if (a->type.shape == b->type.shape) return NoneValue{};
-  // A size that is only known later is checked when it is known.
   const auto& x = c.arg("a");
   const auto& y = c.arg("b");
+  if (a->type.shape == b->type.shape) {
+    auto exact = c.boolean("same_type");
+    if (!exact || !*exact || (a->type.dtype == b->type.dtype && graph::is_float(a->type.dtype))) return NoneValue{};
+    auto d = c.ev.error(Code::DTypeMismatch, c.span,
+                        fmt::format("{} takes floats of one type, but the input is {} and the target is {}", *what,
+                                    type_text(*a), type_text(*b)));
+    if (x.value.span.valid()) d.label(x.value.span, fmt::format("is {}", type_text(*a)));
+    if (y.value.span.valid()) d.label(y.value.span, fmt::format("is {}", type_text(*b)));
+    const graph::DType to = graph::is_float(a->type.dtype) ? a->type.dtype : graph::DType::f32;
+    d.help(fmt::format("`{}(…)` converts", graph::name(to)));
+    return Poison{};
+  }
   auto d = c.ev.error(Code::LossShapes, c.span,
-                      fmt::format("{}: the input is {}, but the target is {}", *what, a->type.str(), b->type.str()));
+                      fmt::format("{}: the input is {}, but the target is {}", *what, type_text(*a), type_text(*b)));
   if (x.value.span.valid()) d.label(x.value.span, fmt::format("the input is {}", graph::str(a->type.shape)));
   if (y.value.span.valid()) d.label(y.value.span, fmt::format("the target is {}", graph::str(b->type.shape)));
   auto ends_in_one = [](const graph::Shape& s, const graph::Shape& t) {
     return s.size() == t.size() + 1 && s.back() == graph::Dim(1) && std::equal(t.begin(), t.end(), s.begin());
   };
-  if (ends_in_one(a->type.shape, b->type.shape))
+  if (b->classes)
+    d.help("labels are for `cross_entropy`; `one_hot(labels, dtype = f32)` makes vectors of them");
+  else if (ends_in_one(a->type.shape, b->type.shape))
     d.help("losses never broadcast: drop the last axis of the input with `squeeze(…, -1)`");
   else if (ends_in_one(b->type.shape, a->type.shape))
     d.help("losses never broadcast: drop the last axis of the target with `squeeze(…, -1)`");
@@ -181,7 +194,7 @@ const std::vector<Builtin> kTrainingBuiltins = {
     {"partial", "function, *args", partial, "The function with its first arguments fixed."},
     {"clip_norm", "gradients, max_norm", clip_norm_call,
      "Scales gradients so that their joint norm is at most max_norm."},
-    {"check_same_shape", "a, b, what", check_same_shape, ""},
+    {"check_same_shape", "a, b, what, same_type = true", check_same_shape, ""},
     {"check_labels", "input, target, what", check_labels, ""},
     {"is_float_tensor", "x", is_float_tensor, ""},
 };
