@@ -67,7 +67,7 @@ bool view(const Node* x, const std::string& labels, const ContractLabels& l, con
       break;
     }
     Index to;
-    if (!through_movement(x, ix, axes, to)) {
+    if (!through_movement(x, ix, axes, {}, to)) {
       const Node* y = x;
       Affine f = flatten(ix, sizes_of(x));
       while (y->op->name == "reshape" && !in_memory(y)) y = y->operands[0];

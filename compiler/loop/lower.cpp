@@ -174,7 +174,7 @@ void Lowering::find_roots() {
       ix.push_back(s == 1 ? Affine() : Affine::axis(int(axes.size())));
       if (s != 1) axes.push_back({s, true});
     }
-    if (!through_movement(n, ix, axes, to) && x->op->name != "reshape") make_root(x);
+    if (!through_movement(n, ix, axes, {}, to) && x->op->name != "reshape") make_root(x);
   }
   for (const Node* n : g_.nodes())
     if (roots_.count(n)) root_order_.push_back(n);

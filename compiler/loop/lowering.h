@@ -66,7 +66,8 @@ int64_t count_of(const Node* n);
 bool is_movement(const Node* n);
 /// Index maps of movement ops: the operand's index from the result's. False for ops that need a guard (pad, concat) or
 /// a value.
-bool through_movement(const Node* n, const Index& index, const std::vector<Axis>& axes, Index& operand);
+bool through_movement(const Node* n, const Index& index, const std::vector<Axis>& axes,
+                      const std::vector<Dynamic>& dynamics, Index& operand);
 /// Splits a flat offset over dims; false if the terms don't fall apart along them.
 bool unflatten(const Affine& flat, const std::vector<int64_t>& sizes, const std::vector<Axis>& axes,
                const std::vector<Dynamic>& dynamics, Index& out);

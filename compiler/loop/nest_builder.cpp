@@ -74,7 +74,8 @@ bool unflatten(const Affine& flat, const std::vector<int64_t>& sizes, const std:
   return rest == Affine();
 }
 
-bool through_movement(const Node* n, const Index& ix, const std::vector<Axis>& axes, Index& to) {
+bool through_movement(const Node* n, const Index& ix, const std::vector<Axis>& axes,
+                      const std::vector<Dynamic>& dynamics, Index& to) {
   const Node* x = n->operands[0];
   std::string_view op = n->op->name;
   to.assign(x->type.rank(), Affine());
@@ -117,7 +118,7 @@ bool through_movement(const Node* n, const Index& ix, const std::vector<Axis>& a
       for (size_t i = 0; i < a.size(); i++) to[b[i]] = ix[a[i]];
       return true;
     }
-    return unflatten(flatten(ix, from), sizes, axes, {}, to);
+    return unflatten(flatten(ix, from), sizes, axes, dynamics, to);
   } else {
     return false;
   }
@@ -352,7 +353,7 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
                      (roots_.count(x) && (roots_.at(x).group != group_ || group_ < 0));
     if (in_memory) return done(load(x, flatten(ix, sizes_of(n)), guard));
     Index to;
-    if (x == n->operands[0] && through_movement(n, ix, k.axes, to)) return done(eval(x, to, guard));
+    if (x == n->operands[0] && through_movement(n, ix, k.axes, k.dynamics, to)) return done(eval(x, to, guard));
     Affine flat = flatten(ix, sizes_of(n));
     auto sizes = sizes_of(x);
     if (unflatten(flat, sizes, k.axes, k.dynamics, to)) return done(eval(x, to, guard));
@@ -384,7 +385,7 @@ int NestBuilder::compute(const Node* n, const Index& ix, int guard) {
   }
   if (is_movement(n)) {
     Index to;
-    through_movement(n, ix, k.axes, to);
+    through_movement(n, ix, k.axes, k.dynamics, to);
     return done(eval(n->operands[0], to, guard));
   }
   if (op == "contract") {  // nothing is summed
