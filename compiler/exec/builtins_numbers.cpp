@@ -98,6 +98,24 @@ void fold_mean(Call& c) {
   c.result(Value(total / weight));
 }
 
+/// A number, or the smallest and largest of many, that has to lie in a range; texts: what it is, the range, details.
+void check_range(Call& c) {
+  const int64_t low = c.text_int(1), high = c.text_int(2);
+  const std::string& what = c.text(0);
+  for (size_t i : {0, 1}) {
+    const int64_t v = c.machine.integer(c.instr.args[i]);
+    if (v >= low && v <= high) continue;
+    if (what == "label")
+      c.fail(Code::ClassOutOfRange, fmt::format("{} isn't a label of class({})", v, high + 1));
+    else if (what == "slice")
+      c.fail(Code::IndexOutside, fmt::format("the slice {}:{} is outside of axis {}, which has size {}", v,
+                                             v + c.text_int(4), c.text(3), c.text(5)));
+    else
+      c.fail(Code::IndexOutside,
+             fmt::format("index {} is outside of axis {}, which has size {}", v, c.text(3), high + 1));
+  }
+}
+
 }  // namespace
 
 const std::vector<BuiltinEntry>& number_builtins() {
@@ -130,6 +148,7 @@ const std::vector<BuiltinEntry>& number_builtins() {
        [](Call& c) {
          c.result(Value(std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count()));
        }},
+      {"check_range", check_range},
       {"fold_sum", fold_sum},
       {"fold_mean", fold_mean},
       {"fold_max", [](Call& c) { extreme(c, true); }},

@@ -91,6 +91,11 @@ void* Machine::Impl::input_buffer(CompiledStep& c, const host::Step& step, size_
   const Tensor* t = v.tensor();
   // Written only through the outputs, which own what they write.
   if (fits(t, c.inputs[k])) return const_cast<void*>(t->data());
+  if (v.is_none()) {
+    // Of a branch that isn't taken: the step computes it with anything, and chooses the other.
+    if (!c.scalars[k].defined()) c.scalars[k] = Tensor::zeros(c.inputs[k].dtype, c.inputs[k].shape);
+    return c.scalars[k].data();
+  }
   if (t && !(t->shape().empty() && c.inputs[k].shape.empty()))
     throw std::logic_error(fmt::format("input {} of the step \"{}\" is {}, wanted {}{}", k, step.title, describe(v),
                                        nnl::dtype_name(c.inputs[k].dtype), shape_text(c.inputs[k].shape)));

@@ -80,6 +80,7 @@ bool same_type(const host::Type& want, const host::Type& got) {
 }
 
 void assign_entry(Evaluator& ev, Scope::Entry& e, const std::string& name, Value v, Span span) {
+  ++ev.impl->effects;
   if (v.is_poison()) {
     if (e.slot == host::kNoReg) e.value = Poison{};
     return;
@@ -203,7 +204,7 @@ void exec_assign(Evaluator& ev, const ast::AssignStmt& s, const std::shared_ptr<
     if (!e->is_var) {
       auto d = ev.error(Code::AssignTarget, n->span, fmt::format("`{}` can't be assigned", n->name));
       if (e->span.valid()) d.label(e->span, "it is bound here, once and for all");
-      d.help(fmt::format("declare it with `var {}` if it changes", n->name));
+      d.help("`let`, loop variables and sizes keep their value; a `var` can be assigned");
       return;
     }
     assign_entry(ev, *e, n->name, std::move(v), s.span);

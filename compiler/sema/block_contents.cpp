@@ -162,14 +162,20 @@ bool contains_jump(const ast::Block& b) {
   return found;
 }
 
-void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
-                   Span span) {
+std::vector<std::string> assigned_names(const std::vector<const ast::Block*>& blocks) {
   std::vector<std::string> assigned;
   Walker w;
   w.on_stmt = [&](const Stmt& s) {
     if (auto* a = ast::dyn<ast::AssignStmt>(&s))
       if (auto* n = root_name(a->target.get())) assigned.push_back(n->name);
   };
+  for (auto* b : blocks) w.block(*b);
+  return assigned;
+}
+
+void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
+                   Span span) {
+  Walker w;
   std::vector<const ast::Expr*> frozen;
   w.on_expr = [&](const ast::Expr& e) {
     auto* call = ast::dyn<ast::CallExpr>(&e);
@@ -183,7 +189,7 @@ void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, 
   };
   for (auto* b : blocks) w.block(*b);
   if (!frozen.empty() && !ev.context.dry && !ev.context.tensor_code) prepare_freezing(ev, frozen, scope, span);
-  for (const std::string& name : assigned) {
+  for (const std::string& name : assigned_names(blocks)) {
     Scope::Entry* e = scope->find(name);
     if (!e || !e->is_var || e->slot != host::kNoReg || e->param || e->value.is_poison()) continue;
     host::Type type = ev.type_of(e->value);

@@ -18,7 +18,10 @@ using host::Reg;
 using Kind = host::Type::Kind;
 
 bool host_effect(Evaluator& ev, Span span, std::string_view what) {
-  if (!ev.context.tensor_code) return true;
+  if (!ev.context.tensor_code) {
+    ++ev.impl->effects;
+    return true;
+  }
   ev.error(Code::HostEffectInTensorCode, span, fmt::format("{} can't stand in tensor code", what))
       .help(
           "give the value in the block's tuple, and use it outside: `(loss, x)` at its end, and `let loss, x = "

@@ -33,6 +33,7 @@ Value with_kind(BuiltinCall& c) {
   for (ValueKind k : {ValueKind::plain, ValueKind::logits, ValueKind::probabilities, ValueKind::log_probabilities})
     if (*kind == kind_name(k)) {
       x->kind = k;
+      x->kind_at = c.ev.user_span(c.span);
       known = true;
     }
   if (!known) {
@@ -69,6 +70,17 @@ Value has_logits(BuiltinCall& c) {
   return Value(t && t->logits != nullptr, c.span);
 }
 
+/// What a loss on the logits of single events takes: logits as they are, probabilities through the sigmoid's inverse.
+Value event_logits(BuiltinCall& c) {
+  auto x = c.tensor("x");
+  if (!x || x->kind != ValueKind::probabilities) return x ? Value(std::move(*x), c.span) : Value();
+  if (x->logits && x->from_sigmoid) return logits_of(c);
+  graph::Graph& g = c.ev.graph();
+  Node* p = c.ev.node(*x);
+  Node* rest = graph::unary(g, "log1p", graph::unary(g, "neg", p, c.span), c.span);
+  return Value(c.ev.tensor(graph::binary(g, "sub", graph::unary(g, "log", p, c.span), rest, c.span), c.span), c.span);
+}
+
 Value require(BuiltinCall& c) {
   const ArgValue& cond = c.arg("condition");
   if (cond.value.is_poison()) return Value(NoneValue{}, c.span);
@@ -82,7 +94,8 @@ Value require(BuiltinCall& c) {
   if (*b) return Value(NoneValue{}, c.span);
   const auto* message = c.arg("message").value.get<std::string>();
   c.ev.error(Code::RequirementNotMet, cond.span.valid() ? cond.span : c.span,
-             message ? *message : "`" + source_text(c.ev, cond.span, "the condition") + "` doesn't hold");
+             message ? *message : "`" + source_text(c.ev, cond.span, "the condition") + "` doesn't hold")
+      .label(cond.span, "the rule");
   return {};
 }
 
@@ -121,7 +134,9 @@ Value classes_of(BuiltinCall& c) {
 
 Value note(BuiltinCall& c) {
   auto message = c.text("message");
-  if (message && !c.ev.context.dry) c.ev.diags.note(Code::WrongKind, c.ev.user_span(c.span), *message);
+  if (!message || c.ev.context.dry) return Value(NoneValue{}, c.span);
+  auto d = c.ev.diags.note(Code::WrongKind, c.ev.user_span(c.span), *message);
+  if (auto* x = c.arg("of").value.get<TensorValue>()) d.label(x->kind_at, "gives probabilities");
   return Value(NoneValue{}, c.span);
 }
 
@@ -236,11 +251,12 @@ std::vector<Builtin> intrinsic_builtins() {
       {"logits_of", "x", logits_of, "what a softmax or sigmoid was applied to"},
       {"has_logits", "x", has_logits, "whether x remembers its logits"},
       {"require", "condition, message = None", require, "a rule, with its message, that is checked when compiling"},
+      {"event_logits", "x", event_logits, "logits of single events, from what a loss on them was given"},
       {"is_given", "x", is_given, "whether x is anything but None"},
       {"dtype_name", "x", dtype_name, "the element type's name"},
       {"dtype_eps", "x", dtype_eps, "the distance from 1 to the next number of x's type"},
       {"classes_of", "x", classes_of, "the C of class(C), or None"},
-      {"note", "message", note, "a note at the user's line"},
+      {"note", "message, of = None", note, "a note at the user's line"},
       {"compute_fans", "shape", compute_fans, "(inputs, outputs) of one unit of a weight"},
       {"calculate_gain", "nonlinearity, param = None", calculate_gain,
        "the factor that nn.init uses for a nonlinearity"},

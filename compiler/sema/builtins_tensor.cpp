@@ -316,23 +316,6 @@ Value named_cast(BuiltinCall& c) {
   return cast_value(c.ev, a.value, {*graph::dtype_from_name(c.builtin.name), std::nullopt, false}, a.span, c.span);
 }
 
-/// Stops the program where ints that become labels aren't all below C.
-void check_labels_when_run(BuiltinCall& c, const TensorValue& ints, int64_t classes, bool missing) {
-  graph::Graph& g = c.ev.graph();
-  Node* n = graph::cast(g, c.ev.node(ints), DType::i64, c.span);
-  Node* low = graph::binary(g, "lt", n, like(c.ev, n, missing ? -1 : 0), c.span);
-  Node* high = graph::binary(g, "le", like(c.ev, n, static_cast<double>(classes)), n, c.span);
-  Node* bad = graph::cast(g, graph::binary(g, "or", low, high, c.span), DType::i64, c.span);
-  if (bad->type.rank() != 0) bad = graph::reduce(g, "sum", bad, all_axes(bad->type.rank()), c.span);
-  const Value ok = c.ev.to_host(
-      Value(c.ev.tensor(graph::binary(g, "eq", bad, fill(c.ev, 0, {DType::i64, {}}, c.span), c.span), c.span)), c.span);
-  if (ok.is_poison()) return;
-  const host::Reg condition = c.ev.reg_of(ok, c.span);
-  const host::Reg message =
-      c.ev.reg_of(Value("a value isn't a label of class(" + std::to_string(classes) + ")"), c.span);
-  c.ev.emit_pure(host::Op::assert_, c.span).args = {condition, message};
-}
-
 Value cast(BuiltinCall& c) {
   const ArgValue& a = c.arg("x");
   if (!c.given("dtype")) {
@@ -359,9 +342,8 @@ Value cast(BuiltinCall& c) {
         }
   const Value made = cast_value(c.ev, a.value, *t, a.span, c.span);
   const auto *labels = made.get<TensorValue>(), *ints = a.value.get<TensorValue>();
-  if (labels && ints && labels->classes && labels->classes->is_constant() && !ints->classes && !ints->literal &&
-      !c.ev.context.tensor_code && !c.ev.context.dry)
-    check_labels_when_run(c, *ints, labels->classes->value(), t->missing);
+  if (labels && ints && labels->classes && labels->classes->is_constant() && !ints->classes && !ints->literal)
+    c.ev.check_when_run(*ints, {"label", t->missing ? -1 : 0, labels->classes->value() - 1, {}, c.span});
   return made;
 }
 

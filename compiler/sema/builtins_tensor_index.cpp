@@ -25,6 +25,19 @@ std::optional<TensorValue> index_argument(BuiltinCall& c, const TensorValue& x, 
         .label(c.arg("x").span, "is " + type_text(x));
     return std::nullopt;
   }
+  if ((index->classes && !index->may_be_missing) || !size.is_constant()) return index;
+  if (!index->literal) {
+    c.ev.check_when_run(*index, {"index", 0, size.value() - 1, {std::to_string(axis)}, at});
+    return index;
+  }
+  for (double v : *index->literal)
+    if (v < 0 || v >= static_cast<double>(size.value())) {
+      c.ev.error(Code::IndexOutOfRange, at,
+                 std::string(c.builtin.name) + ": index " + std::to_string(static_cast<int64_t>(v)) +
+                     " is outside of axis " + std::to_string(axis) + ", which has size " + size.str())
+          .label(c.arg("x").span, "is " + type_text(x));
+      return std::nullopt;
+    }
   return index;
 }
 

@@ -163,12 +163,16 @@ Value elementwise_function(BuiltinCall& c) {
   if (f != "abs" && f != "sign" && !need_float(c.ev, *x, a.span, f)) return {};
   TensorValue r = c.ev.tensor(is_float ? float_function(c.ev, f, n, c.span) : graph::unary(g, f, n, c.span), c.span);
   if (f == "sigmoid") {
+    r.from_sigmoid = true;
     r.kind = ValueKind::probabilities;
+    r.kind_at = c.ev.user_span(c.span);
     r.logits = std::make_shared<const TensorValue>(*x);
   } else if (f == "log" && x->kind == ValueKind::probabilities) {
     r.kind = ValueKind::log_probabilities;
+    r.kind_at = c.ev.user_span(c.span);
   } else if (f == "exp" && x->kind == ValueKind::log_probabilities) {
     r.kind = ValueKind::probabilities;
+    r.kind_at = c.ev.user_span(c.span);
     r.logits = std::make_shared<const TensorValue>(*x);
   }
   return Value(std::move(r), c.span);

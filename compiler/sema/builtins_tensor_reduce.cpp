@@ -371,9 +371,7 @@ Value softmax(BuiltinCall& c) {
     const bool twice = x->kind == ValueKind::probabilities;
     DiagnosticBuilder b =
         c.ev.error(Code::WrongKind, c.span, f + " of " + (twice ? "probabilities" : "log-probabilities"));
-    Span made_at = c.arg("x").value.span;
-    b.label(made_at.valid() && !(made_at == c.span) ? made_at : c.arg("x").span,
-            twice ? "gives probabilities" : "gives log-probabilities");
+    b.label(x->kind_at, twice ? "gives probabilities" : "gives log-probabilities");
     if (f == "log_softmax" && twice)
       b.help("`log(p)` gives log-probabilities; or leave the softmax out and apply log_softmax to the logits");
     else if (f == "softmax" && !twice)
@@ -386,6 +384,7 @@ Value softmax(BuiltinCall& c) {
   TensorValue r = c.ev.tensor(
       f == "softmax" ? softmax_node(c.ev, n, *axis, c.span) : log_softmax_node(c.ev, n, *axis, c.span), c.span);
   r.kind = f == "softmax" ? ValueKind::probabilities : ValueKind::log_probabilities;
+  r.kind_at = c.ev.user_span(c.span);
   if (f == "softmax") r.logits = std::make_shared<const TensorValue>(*x);
   return Value(std::move(r), c.span);
 }

@@ -26,7 +26,10 @@ std::optional<Shape> rest_dims(BuiltinCall& c) {
     if (!d) {
       DiagnosticBuilder b =
           c.ev.error(Code::BadSize, at, std::string(c.builtin.name) + " takes static ints, but this is " + describe(v));
-      if (v.get<RuntimeValue>()) b.note("sizes have to be known when the program is compiled");
+      if (v.get<RuntimeValue>()) {
+        b.at("is known only when the program runs");
+        b.note("sizes have to be known when the program is compiled");
+      }
       return std::nullopt;
     }
     dims.push_back(*d);

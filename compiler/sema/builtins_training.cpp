@@ -132,6 +132,17 @@ Value check_same_shape(BuiltinCall& c) {
   return Poison{};
 }
 
+Value check_log_probabilities(BuiltinCall& c) {
+  auto x = c.tensor("input");
+  auto what = c.text("what");
+  if (!x || !what) return Poison{};
+  if (x->kind != ValueKind::probabilities) return NoneValue{};
+  c.ev.error(Code::WrongKind, c.span, fmt::format("{} takes log-probabilities, but its input is probabilities", *what))
+      .label(x->kind_at, "gives probabilities")
+      .help("`log_softmax` in the place of softmax gives what it takes; `cross_entropy` takes the logits");
+  return Poison{};
+}
+
 Value check_labels(BuiltinCall& c) {
   auto x = c.tensor("input"), y = c.tensor("target");
   auto what = c.text("what");
@@ -196,6 +207,7 @@ const std::vector<Builtin> kTrainingBuiltins = {
      "Scales gradients so that their joint norm is at most max_norm."},
     {"check_same_shape", "a, b, what, same_type = true", check_same_shape, ""},
     {"check_labels", "input, target, what", check_labels, ""},
+    {"check_log_probabilities", "input, what", check_log_probabilities, ""},
     {"is_float_tensor", "x", is_float_tensor, ""},
 };
 

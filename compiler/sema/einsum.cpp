@@ -295,7 +295,7 @@ Value einsum(BuiltinCall& c) {
   auto operands = unify(c.ev, values, spans, c.span, "einsum");
   if (!operands) return {};
   for (size_t i = 0; i < operands->size(); ++i)
-    if (!need_float(c.ev, (*operands)[i], spans[i], "einsum")) return {};
+    if (!need_number(c.ev, (*operands)[i], spans[i], "einsum")) return {};
   Einsum e{c, *equation, c.arg("equation").span};
   if (!e.parse(*operands)) return {};
   return Value(c.ev.tensor(e.run(), c.span), c.span);
@@ -316,7 +316,7 @@ Value product(BuiltinCall& c) {
     return {};
   }
   if (f == "outer") {
-    if (!need_float(c.ev, *a, as, f) || !unify(c.ev, {Value(*a), Value(*b)}, {as, bs}, c.span, f)) return {};
+    if (!need_number(c.ev, *a, as, f) || !unify(c.ev, {Value(*a), Value(*b)}, {as, bs}, c.span, f)) return {};
     return Value(
         c.ev.tensor(graph::contract(c.ev.graph(), c.ev.node(*a), c.ev.node(*b), "i", "j", "ij", c.span), c.span),
         c.span);

@@ -183,6 +183,62 @@ void Evaluator::flush() {
   i->span = impl->steps[step].step->span;
   i->step = step;
   impl->blocks.back()->push_back(std::move(i));
+  emit_checks(step);
+}
+
+namespace {
+
+void emit_check(Evaluator& ev, host::Block& block, Reg low, Reg high, const Evaluator::RangeCheck& check) {
+  auto i = std::make_unique<host::Instr>();
+  i->op = Op::call;
+  i->span = ev.user_span(check.span);
+  i->name = "check_range";
+  i->args = {low, high};
+  i->texts = {check.what, std::to_string(check.low), std::to_string(check.high)};
+  i->texts.insert(i->texts.end(), check.details.begin(), check.details.end());
+  block.push_back(std::move(i));
+}
+
+}  // namespace
+
+void Evaluator::emit_checks(int step) {
+  std::vector<Impl::PendingCheck> waiting = std::move(impl->checks);
+  impl->checks.clear();
+  for (Impl::PendingCheck& c : waiting) {
+    if (c.low.cell->step != step) {
+      impl->checks.push_back(std::move(c));
+      continue;
+    }
+    const Reg low = reg_of(Value(c.low), c.check.span), high = reg_of(Value(c.high), c.check.span);
+    host::Block* block = impl->blocks.back();
+    for (auto [condition, branch] : c.when) {
+      auto i = std::make_unique<host::Instr>();
+      i->op = Op::if_;
+      i->span = user_span(c.check.span);
+      i->args = {condition};
+      host::Instr& placed = *i;
+      block->push_back(std::move(i));
+      block = branch ? &placed.then_block : &placed.else_block;
+    }
+    emit_check(*this, *block, low, high, c.check);
+  }
+}
+
+void Evaluator::check_when_run(const RuntimeValue& number, const RangeCheck& check) {
+  if (context.dry) return;
+  emit_check(*this, *impl->blocks.back(), number.reg, number.reg, check);
+}
+
+void Evaluator::check_when_run(const TensorValue& ints, const RangeCheck& check) {
+  if (context.dry || impl->reserved || graph::element_count(ints.type.shape) == graph::Dim(0)) return;
+  graph::Graph& g = graph();
+  Node* n = node(ints);
+  if (n->type.dtype != DType::i64) n = graph::cast(g, n, DType::i64, check.span);
+  graph::IntList axes(n->type.rank());
+  for (size_t a = 0; a < axes.size(); ++a) axes[a] = static_cast<int64_t>(a);
+  Node* low = axes.empty() ? n : graph::reduce(g, "min", n, axes, check.span);
+  Node* high = axes.empty() ? n : graph::reduce(g, "max", n, axes, check.span);
+  impl->checks.push_back({tensor(low, check.span), tensor(high, check.span), check, impl->guards});
 }
 
 int Evaluator::reserve_step(std::string title, Span span) {
@@ -255,6 +311,7 @@ void Evaluator::end_block() {
 }
 
 void Evaluator::write_back(Reg reg, const TensorValue& value) {
+  ++impl->effects;
   Node* n = node(value);
   Impl::StepState& s = impl->state(*this);
   if (!s.newest.count(reg)) s.written.push_back(reg);

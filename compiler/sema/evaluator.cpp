@@ -30,33 +30,14 @@ Span Evaluator::user_span(Span s) const {
   return s;
 }
 
-namespace {
-
-/// What was wrong inside the library, seen from the user's line.
-DiagnosticBuilder place(const Evaluator& ev, DiagnosticBuilder b, Span span, Span user) {
-  if (span == user || !span.valid()) return b;
-  std::string name;
-  for (auto f = ev.frames.rbegin(); f != ev.frames.rend(); ++f) {
-    name = f->name;
-    if (f->call_span == user) break;
-  }
-  b.label(span, name.empty() ? "in the standard library" : fmt::format("inside {}", name));
-  return b;
-}
-
-}  // namespace
-
 DiagnosticBuilder Evaluator::error(Code code, Span span, std::string message) {
-  Span user = user_span(span);
-  return place(*this, diags.error(code, user, std::move(message)), span, user);
+  return diags.error(code, user_span(span), std::move(message));
 }
 DiagnosticBuilder Evaluator::unsupported(Code code, Span span, std::string message) {
-  Span user = user_span(span);
-  return place(*this, diags.unsupported(code, user, std::move(message)), span, user);
+  return diags.unsupported(code, user_span(span), std::move(message));
 }
 DiagnosticBuilder Evaluator::warning(Code code, Span span, std::string message) {
-  Span user = user_span(span);
-  return place(*this, diags.warning(code, user, std::move(message)), span, user);
+  return diags.warning(code, user_span(span), std::move(message));
 }
 
 // ---------------------------------------------------------------- names
@@ -106,7 +87,10 @@ Value unknown_name(Evaluator& ev, const std::string& name, const std::shared_ptr
   std::vector<std::string> names = scope->visible_names();
   for (const Builtin* b : all_builtins())
     if (b->name.find('.') == std::string_view::npos) names.emplace_back(b->name);
-  auto d = ev.error(Code::UnknownName, span, fmt::format("nothing is called `{}`", name));
+  const std::string message = fmt::format("nothing is called `{}`", name);
+  for (const Diagnostic& known : ev.diags.all())
+    if (known.code == Code::UnknownName && known.message == message) return Poison{};
+  auto d = ev.error(Code::UnknownName, span, message);
   if (auto hint = foreign_name_hint(name))
     d.help(*hint);
   else if (auto near = nearest(name, names)) {
@@ -292,195 +276,6 @@ Value eval_logic(Evaluator& ev, const ast::BinaryExpr& e, const std::shared_ptr<
 }
 
 }  // namespace
-
-// ---------------------------------------------------------------- if
-
-namespace {
-
-struct Branch {
-  host::Block* block;
-  Value value;
-};
-
-/// Everything that lives in steps gets a register, inside its own branch.
-Value settle(Evaluator& ev, const Value& v, Span span) {
-  if (v.get<TensorValue>()) return ev.from_reg(ev.reg_of(v, span), ev.type_of(v), span);
-  if (auto s = v.ptr<SequenceValue>()) {
-    auto out = std::make_shared<SequenceValue>();
-    out->is_list = s->is_list;
-    for (auto& i : s->items) out->items.push_back(settle(ev, i, span));
-    return Value(out, v.span);
-  }
-  if (auto r = v.ptr<RecordValue>()) {
-    auto out = std::make_shared<RecordValue>();
-    out->names = r->names;
-    for (auto& i : r->items) out->items.push_back(settle(ev, i, span));
-    return Value(out, v.span);
-  }
-  return v;
-}
-
-bool same_static(const Value& a, const Value& b) {
-  if (a.data.index() != b.data.index()) return false;
-  if (auto* x = a.get<graph::Dim>()) return *x == *b.get<graph::Dim>();
-  if (auto* x = a.get<double>()) return *x == *b.get<double>();
-  if (auto* x = a.get<bool>()) return *x == *b.get<bool>();
-  if (auto* x = a.get<std::string>()) return *x == *b.get<std::string>();
-  if (a.is_none()) return true;
-  if (auto x = a.ptr<LayerInstance>()) return x == b.ptr<LayerInstance>();
-  if (auto x = a.ptr<DatasetValue>()) return x == b.ptr<DatasetValue>();
-  return false;
-}
-
-/// One value from the values of two branches; nullopt: their types differ.
-std::optional<Value> merge(Evaluator& ev, const Branch& a, const Branch& b, Span span) {
-  if (a.value.is_poison() || b.value.is_poison()) return Value(Poison{});
-  if (same_static(a.value, b.value)) return a.value;
-  auto sa = a.value.ptr<SequenceValue>(), sb = b.value.ptr<SequenceValue>();
-  if (sa && sb && sa->is_list == sb->is_list && sa->items.size() == sb->items.size()) {
-    std::vector<Value> items;
-    for (size_t i = 0; i < sa->items.size(); ++i) {
-      auto m = merge(ev, {a.block, sa->items[i]}, {b.block, sb->items[i]}, span);
-      if (!m) return std::nullopt;
-      items.push_back(*m);
-    }
-    return sequence_value(std::move(items), sa->is_list, span);
-  }
-  auto ra = a.value.ptr<RecordValue>(), rb = b.value.ptr<RecordValue>();
-  if (ra && rb && ra->names == rb->names) {
-    auto out = std::make_shared<RecordValue>();
-    out->names = ra->names;
-    for (size_t i = 0; i < ra->items.size(); ++i) {
-      auto m = merge(ev, {a.block, ra->items[i]}, {b.block, rb->items[i]}, span);
-      if (!m) return std::nullopt;
-      out->items.push_back(*m);
-    }
-    return Value(out, span);
-  }
-  host::Type ta = ev.type_of(a.value), tb = ev.type_of(b.value);
-  host::Type t = ta;
-  if (ta.kind == Kind::integer && tb.kind == Kind::floating) t = tb;
-  bool widened = ta.kind == Kind::floating && tb.kind == Kind::integer;
-  if (!(t == tb) && !widened) return std::nullopt;
-  if (t.kind == Kind::none) return std::nullopt;
-  host::Reg dst = ev.new_reg(t);
-  auto copy = [&](const Branch& x, const host::Type& from) {
-    ev.impl->blocks.push_back(x.block);
-    host::Reg r = ev.reg_of(x.value, span);
-    host::Instr& i = ev.emit_pure(from.kind == t.kind ? host::Op::copy : host::Op::unary, span);
-    if (from.kind != t.kind) i.name = "float";
-    i.dst = dst;
-    i.args = {r};
-    ev.impl->blocks.pop_back();
-  };
-  copy(a, ta);
-  copy(b, tb);
-  return ev.from_reg(dst, t, span);
-}
-
-Value branch_error(Evaluator& ev, const ast::IfExpr& e, const Value& a, const Value& b) {
-  ev.error(Code::BranchTypes, e.span, fmt::format("the branches of this `if` give {} and {}", describe(a), describe(b)))
-      .note("which branch is taken is known only when the program runs");
-  return Poison{};
-}
-
-/// A run-time condition on a host value within tensor code: both branches are computed, and one is chosen.
-Value eval_if_in_tensor_code(Evaluator& ev, const ast::IfExpr& e, const RuntimeValue& condition,
-                             const std::shared_ptr<Scope>& scope) {
-  auto& im = *ev.impl;
-  host::Block blocks[2];
-  Value values[2];
-  for (int i : {0, 1}) {
-    im.blocks.push_back(&blocks[i]);
-    if (i == 0)
-      values[0] = eval_block_in(ev, e.then_block, std::make_shared<Scope>(scope), true);
-    else if (e.else_block)
-      values[1] = eval_block_in(ev, *e.else_block, std::make_shared<Scope>(scope), true);
-    else
-      values[1] = NoneValue{};
-    im.blocks.pop_back();
-  }
-  if (values[0].is_poison() || values[1].is_poison()) return Poison{};
-  if (values[0].get<TensorValue>() || values[1].get<TensorValue>()) {
-    for (auto& b : blocks)
-      for (auto& i : b) im.blocks.back()->push_back(std::move(i));
-    const Builtin* where = find_builtin("where");
-    graph::Node* mask = ev.scalar_node(condition, graph::DType::boolean);
-    std::vector<ArgValue> args;
-    args.push_back({"", {}, Value(ev.tensor(mask), e.condition->span), e.condition->span});
-    args.push_back({"", {}, values[0], e.then_block.span});
-    args.push_back({"", {}, values[1], e.else_block ? e.else_block->span : e.span});
-    return ev.call(Value(where), std::move(args), nullptr, e.span, e.span);
-  }
-  host::Instr& branch = ev.emit_pure(host::Op::if_, e.span);
-  branch.args = {condition.reg};
-  branch.then_block = std::move(blocks[0]);
-  branch.else_block = std::move(blocks[1]);
-  auto m = merge(ev, {&branch.then_block, values[0]}, {&branch.else_block, values[1]}, e.span);
-  return m ? *m : branch_error(ev, e, values[0], values[1]);
-}
-
-}  // namespace
-
-Value eval_if(Evaluator& ev, const ast::IfExpr& e, const std::shared_ptr<Scope>& scope, bool want) {
-  Value c = eval_condition(ev, *e.condition, scope);
-  if (c.is_poison()) return c;
-  if (auto* b = c.get<bool>()) {
-    if (*b) return eval_block_in(ev, e.then_block, std::make_shared<Scope>(scope), want);
-    if (e.else_block) return eval_block_in(ev, *e.else_block, std::make_shared<Scope>(scope), want);
-    return Value(NoneValue{}, e.span);
-  }
-  auto* t = c.get<TensorValue>();
-  auto* r = c.get<RuntimeValue>();
-  if ((t && t->type.dtype != graph::DType::boolean) || (r && r->type.kind != Kind::boolean) || (!t && !r)) {
-    ev.error(Code::ConditionType, e.condition->span, fmt::format("a condition is a bool, but this is {}", describe(c)))
-        .help("compare it: `x > 0`");
-    return Poison{};
-  }
-  if (ev.context.tensor_code) {
-    if (ev.context.dry && !r) return Poison{};
-    if (t) {
-      ev.error(Code::TensorCondition, e.condition->span, "tensor code can't branch on the value of a tensor")
-          .help("`where(mask, a, b)` chooses element by element");
-      return Poison{};
-    }
-    return eval_if_in_tensor_code(ev, e, *r, scope);
-  }
-  c = ev.to_host(c, e.condition->span);
-  if (c.is_poison()) return c;
-  std::vector<const ast::Block*> blocks{&e.then_block};
-  if (e.else_block) blocks.push_back(&*e.else_block);
-  prepare_slots(ev, blocks, scope, e.span);
-  auto& im = *ev.impl;
-  host::Reg condition = ev.reg_of(c, e.condition->span);
-  ev.flush();
-  host::Instr& branch = ev.emit(host::Op::if_, e.span);
-  branch.args = {condition};
-  Value values[2] = {NoneValue{}, NoneValue{}};
-  bool dead[2] = {false, false};
-  for (int i : {0, 1}) {
-    const ast::Block* block = i == 0 ? &e.then_block : e.else_block ? &*e.else_block : nullptr;
-    if (!block) break;
-    ev.begin_block(i == 0 ? branch.then_block : branch.else_block);
-    ++im.runtime_depth;
-    Value v = eval_block_in(ev, *block, std::make_shared<Scope>(scope), want);
-    if (want && im.flow == Flow::go) values[i] = settle(ev, v, block->span);
-    --im.runtime_depth;
-    ev.end_block();
-    dead[i] = im.flow == Flow::dead;
-    im.flow = Flow::go;
-  }
-  if (dead[0] && dead[1]) {
-    im.flow = Flow::dead;
-    return NoneValue{};
-  }
-  if (!want) return NoneValue{};
-  if (dead[0]) return values[1];
-  if (dead[1]) return values[0];
-  if (values[0].is_none() || values[1].is_none()) return NoneValue{};
-  auto m = merge(ev, {&branch.then_block, values[0]}, {&branch.else_block, values[1]}, e.span);
-  return m ? *m : branch_error(ev, e, values[0], values[1]);
-}
 
 // ---------------------------------------------------------------- expressions
 

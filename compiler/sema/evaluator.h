@@ -22,8 +22,9 @@ struct Context {
                              ///< plain rebinding, no host effects
   bool training = false;     ///< the mode of calls made here
   bool dry = false;          ///< checking only, with symbolic dims: graphs are thrown away, no instruction is emitted
-  std::shared_ptr<LayerInstance> self;  ///< the layer whose forward or method runs
-  std::string random_path;              ///< root and path of the layer, for keys of random draws
+  std::shared_ptr<LayerInstance> self;    ///< the layer whose forward or method runs
+  std::shared_ptr<LayerInstance> caller;  ///< the layer whose code called it
+  std::string random_path;                ///< root and path of the layer, for keys of random draws
 };
 
 /// A call on the stack, so that an error inside the standard library is reported at the user's line.
@@ -45,8 +46,7 @@ class Evaluator {
   std::shared_ptr<Scope> std_scope;  ///< declarations of runtime/std
   std::shared_ptr<Scope> global_scope;
 
-  // ---- diagnostics: `error` moves a span inside the library to the user's innermost line, with the library's place as
-  // a label
+  // ---- diagnostics: `error` moves a span inside the library to the user's innermost line
   DiagnosticBuilder error(Code code, Span span, std::string message);
   DiagnosticBuilder unsupported(Code code, Span span, std::string message);
   DiagnosticBuilder warning(Code code, Span span, std::string message);
@@ -93,6 +93,8 @@ class Evaluator {
                                               Span span, const std::string& what);
   /// A tensor of dtype `like` from a host number or bool (static or run-time), rank 0; reports what doesn't fit.
   std::optional<TensorValue> to_tensor(const Value& v, std::optional<graph::DType> like, Span span);
+  /// Sizes that differ as they are written, but may be equal: a symbol of unused code, and a number.
+  bool may_be_equal(const graph::Dim& a, const graph::Dim& b) const;
   /// Makes a TensorValue of a node in the pending graph.
   TensorValue tensor(graph::Node* node, Span span = {});
 
@@ -108,6 +110,17 @@ class Evaluator {
   graph::Node* draw_counter(Span site);
   /// The key of a random draw: hash of seed, path and the ordinal of the draw in the present call.
   uint64_t draw_key(Span site);
+  /// A number, known when the program runs, that has to lie in [low, high]: else the program stops with what
+  /// exec/checks.cpp says of `what` ("index", "slice", "label") and `details`.
+  struct RangeCheck {
+    std::string what;
+    int64_t low = 0, high = 0;
+    std::vector<std::string> details;
+    Span span;
+  };
+  void check_when_run(const RuntimeValue& number, const RangeCheck& check);
+  /// The same for all elements of an int tensor, after the step that computes it.
+  void check_when_run(const TensorValue& ints, const RangeCheck& check);
   /// Ends the pending step: a run_step instruction is placed here; later uses of its values become outputs.
   void flush();
   host::Reg new_reg(host::Type type);
@@ -141,6 +154,9 @@ class Evaluator {
   /// What has to be emitted where the innermost run-time loop ends (an open `accumulate` window is closed there); one
   /// list for each open loop. statements.cpp pushes and pops, and runs the functions after the loop's instruction.
   std::vector<std::vector<std::function<void()>>> loop_end_actions;
+
+  /// Places the checks of a step that has just ended.
+  void emit_checks(int step);
 
   struct Impl;
   std::unique_ptr<Impl> impl;

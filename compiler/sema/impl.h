@@ -27,6 +27,17 @@ struct ReturnTarget {
   host::Reg reg = host::kNoReg;
   host::Type type;
   std::optional<Value> value;  ///< of a return that is certain
+  /// Returns of tensor code by a run-time condition: what follows them is computed too, and joined with them at the
+  /// end of the function.
+  struct Choice {
+    RuntimeValue condition;
+    bool branch;  ///< the one that returns
+    Value value;
+    std::map<host::Reg, graph::Node*> before, newest;  ///< what is written back: before the branch, and by it
+    size_t begin;                                      ///< the graph's nodes from here on are what follows
+  };
+  std::vector<Choice> left_by_choice;
+  int choices = 0;  ///< run-time conditions of tensor code around here
 };
 
 /// The innermost loop that `break` and `continue` act on.
@@ -56,6 +67,14 @@ struct Evaluator::Impl {
   };
   std::map<int, StepState> steps;  ///< by id: an index into Program::steps, or kScratch and above
   static constexpr int kScratch = 1 << 30;
+  struct PendingCheck {
+    TensorValue low, high;  ///< the smallest and the largest element
+    RangeCheck check;
+    std::vector<std::pair<host::Reg, bool>> when;
+  };
+  std::vector<PendingCheck> checks;  ///< of steps that have not ended
+  /// The run-time conditions of tensor code around here, and which branch it is.
+  std::vector<std::pair<host::Reg, bool>> guards;
   int current = -1;       ///< the pending step
   bool reserved = false;  ///< inside in_step: the run_step instruction is placed already
   int scratch_count = 0;
@@ -64,6 +83,8 @@ struct Evaluator::Impl {
   std::deque<host::Block> scratch_blocks;
   host::Block prologue;  ///< runs first: counters start at 0
   int labels = 0;
+  uint64_t effects = 0;        ///< assignments, output, first uses so far: whether a statement did anything
+  bool last_of_block = false;  ///< the next statement's value may stay unused
 
   int runtime_depth = 0;
   Flow flow = Flow::go;
@@ -101,7 +122,10 @@ struct Evaluator::Impl {
   std::vector<std::shared_ptr<LayerInstance>> instances;
   std::set<std::string> inferable;  ///< hyper-parameters that the signature being matched may determine
   std::set<const ast::LayerStmt*> instantiated;
+  std::set<const ast::FnStmt*> called;
+  bool open_sizes = false;  ///< unused code is checked: a symbol may be the number that it meets
   std::set<LayerInstance*> reported_unknown;
+  bool suggesting = false;                                            ///< inside a trial for a message
   std::map<const LayerInstance*, std::vector<ArgValue>> first_calls;  ///< of roots
   std::vector<LayerCall>* layer_calls = nullptr;                      ///< where calls of layers are noted
 
@@ -116,6 +140,7 @@ struct Evaluator::Impl {
   bool seed_seen = false, precision_seen = false;
   std::map<std::string, std::shared_ptr<Scope>> imported;
   std::vector<std::string> importing;
+  bool import_failed = false;  ///< a name that nothing declares may be declared there
 
   StepState& state(Evaluator& ev);
 };
@@ -144,6 +169,8 @@ class DryRun {
 
 // ---- shared by the files of the evaluator
 Value eval_if(Evaluator& ev, const ast::IfExpr& e, const std::shared_ptr<Scope>& scope, bool want);
+/// The value of a function, with those of its returns under run-time conditions.
+Value join_returns(Evaluator& ev, ReturnTarget& target, Value v, Span span);
 Value eval_block_in(Evaluator& ev, const ast::Block& b, const std::shared_ptr<Scope>& scope, bool want);
 Value eval_condition(Evaluator& ev, const ast::Expr& e, const std::shared_ptr<Scope>& scope);
 Value eval_call(Evaluator& ev, const ast::CallExpr& e, const std::shared_ptr<Scope>& scope, const ArgValue* piped);
@@ -171,13 +198,15 @@ Value call_builtin(Evaluator& ev, const Builtin& b, std::vector<ArgValue> args, 
 bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::string>& names,
                 std::vector<ArgValue>& args, std::vector<ArgValue*>& out, Span span);
 
-// ---- calls.cpp
+// ---- signatures.cpp
 /// The dims of a written type in order; the items of a static list that is named in one's place stand for it.
 struct WrittenDim {
   const ast::DimExpr* dim;
   std::optional<graph::Dim> size;  ///< of a list's item
 };
 std::vector<WrittenDim> written_dims(const ast::TypeExpr& t, const std::shared_ptr<Scope>& scope);
+/// What an argument of a layer's or function's call is called in messages: `what` of Evaluator::match_type.
+std::string argument_name(const std::string& owner, const ast::FnStmt& f, const ast::Param& p, bool is_layer);
 
 // ---- layers.cpp
 /// Members and parameters exist afterwards (parameters without a register where a size is still unknown). False:
@@ -191,8 +220,8 @@ void finish_layers(Evaluator& ev);
 /// Fills Program::persistents: for each root, its parameters and states by their paths, those that stand in several
 /// places under the first.
 void list_persistents(Evaluator& ev);
-/// Layers that the program never makes, checked with the defaults of their hyper-parameters.
-void check_unused_layers(Evaluator& ev, const ast::Program& program);
+/// Layers that the program never makes, functions that it never calls (unused_code.cpp).
+void check_unused_code(Evaluator& ev, const ast::Program& program);
 Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span);
 /// The instance and its path below its root, for save and load.
 std::pair<std::string, std::string> root_and_path(const LayerInstance& layer);

@@ -27,10 +27,13 @@ std::optional<Dim> as_polynomial(Evaluator& ev, const ast::Expr& e, const std::s
     }
   }
   if (const auto* n = ast::dyn<ast::NameExpr>(&e)) {
-    // Each read of a var may give a register of its own: the name stands for it within one subscript.
+    // Each read of a var gives a register of its own: the name stands for it within one subscript.
     const Value v = ev.eval(e, scope);
     if (const Dim* d = v.get<Dim>()) return *d;
-    if (run_time_int(v)) return Dim::symbol("$" + n->name);
+    if (const auto* r = run_time_int(v)) {
+      const Scope::Entry* entry = scope->find(n->name);
+      return entry && entry->slot != host::kNoReg ? Dim::symbol("$" + n->name) : form_of(*r);
+    }
     return std::nullopt;
   }
   if (e.kind == ast::Expr::Kind::call) {
@@ -39,7 +42,7 @@ std::optional<Dim> as_polynomial(Evaluator& ev, const ast::Expr& e, const std::s
   }
   const Value v = ev.eval(e, scope);
   if (const Dim* d = v.get<Dim>()) return *d;
-  if (run_time_int(v)) return Dim::symbol("$" + std::string(ev.sources.text(e.span)));
+  if (const auto* r = run_time_int(v)) return form_of(*r);
   return std::nullopt;
 }
 
@@ -140,8 +143,12 @@ struct TensorIndex {
       return true;
     }
     if (const auto* r = run_time_int(v)) {
-      check_when_run(v, Value(size_of(axis), s.span), s.span);
-      dynamic.push_back({axis, ev.scalar_node(*r, DType::i64), Dim(1)});
+      Node* place = ev.scalar_node(*r, DType::i64);
+      if (const Dim& size = size_of(axis); size.is_constant()) {
+        ev.check_when_run(*r, {"index", -size.value(), size.value() - 1, {std::to_string(axis)}, s.span});
+        place = from_the_end(place, size.value(), s.span);
+      }
+      dynamic.push_back({axis, place, Dim(1)});
       sizes[at] = Dim(1);
       return true;
     }
@@ -186,6 +193,7 @@ struct TensorIndex {
           .label(e.object->span, "is " + type_text(x));
       return false;
     }
+    if (size.is_constant() && !checked_index(*index, size.value(), axis, s.span)) return false;
     gather_index = std::move(index);
     gather_axis = axis;
     gather_span = s.span;
@@ -193,17 +201,35 @@ struct TensorIndex {
     return true;
   }
 
-  /// 0 <= index < size, or, with `inclusive`, <= size.
-  void check_when_run(const Value& index, const Value& size, Span at, bool inclusive = false) {
-    if (ev.context.dry) return;
-    const Value low = ev.binary(ast::BinaryOp::ge, index, Value(Dim(0), at), at, at, at);
-    const Value high = ev.binary(inclusive ? ast::BinaryOp::le : ast::BinaryOp::lt, index, size, at, at, at);
-    const Value ok = ev.binary(ast::BinaryOp::and_, low, high, at, at, at);
-    if (ok.get<bool>() || ok.is_poison()) return;
-    const host::Reg condition = ev.reg_of(ok, at);
-    const host::Reg message = ev.reg_of(Value("the index is outside of " + type_text(x)), at);
-    host::Instr& i = ev.emit_pure(host::Op::assert_, at);
-    i.args = {condition, message};
+  /// Places below 0 count from the end.
+  Node* from_the_end(Node* place, int64_t size, Span at) {
+    graph::Graph& g = ev.graph();
+    Node* below = graph::binary(g, "lt", place, like(ev, place, 0), at);
+    return graph::select(g, below, graph::binary(g, "add", place, like(ev, place, static_cast<double>(size)), at),
+                         place, at);
+  }
+
+  /// Indices that are written down are checked here, others when they are known; labels are checked already.
+  bool checked_index(TensorValue& index, int64_t size, int64_t axis, Span at) {
+    if (index.classes && !index.may_be_missing) return true;
+    const int64_t low = index.classes ? 0 : -size;
+    bool below = false;
+    if (index.literal) {
+      for (double v : *index.literal) {
+        if (v < static_cast<double>(low) || v >= static_cast<double>(size))
+          return out_of_range(at, std::to_string(static_cast<int64_t>(v)), axis);
+        below |= v < 0;
+      }
+    } else {
+      ev.check_when_run(index, {"index", low, size - 1, {std::to_string(axis)}, at});
+      below = !index.classes && index.type.dtype != DType::u8;
+    }
+    if (below) {
+      TensorValue wide = index;
+      if (wide.type.dtype != DType::i64) wide = ev.tensor(graph::cast(ev.graph(), ev.node(wide), DType::i64, at), at);
+      index = ev.tensor(from_the_end(ev.node(wide), size, at), at);
+    }
+    return true;
   }
 
   bool fixed_slice(Dim lo, Dim hi, int64_t step, int64_t axis, Span at) {
@@ -293,13 +319,14 @@ struct TensorIndex {
                    ", which has size " + size.str());
       return false;
     }
-    const Value start = lo;
-    check_when_run(start, Value(size - *length), s.span, true);
-    const auto* r = run_time_int(start);
+    const auto* r = run_time_int(lo);
     if (!r) {
       bad(s.span, "the length of this slice isn't known when compiling");
       return false;
     }
+    if (size.is_constant() && length->is_constant())
+      ev.check_when_run(
+          *r, {"slice", 0, size.value() - length->value(), {std::to_string(axis), length->str(), size.str()}, s.span});
     dynamic.push_back({axis, ev.scalar_node(*r, DType::i64), *length});
     sizes[static_cast<size_t>(axis)] = *length;
     out.push_back({false, axis});

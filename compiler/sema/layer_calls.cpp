@@ -159,6 +159,7 @@ Value Evaluator::run_layer(const Layer& layer, std::vector<ArgValue> args, Span 
     Span at = args[0].span;
     bool first = true;
     frames.push_back({layer->class_name, span});
+    context.self = layer;
     for (auto& [n, v] : layer->members) {
       ArgValue a;
       a.value = x;

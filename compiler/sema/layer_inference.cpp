@@ -95,12 +95,16 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
   std::set<std::string> unknown;
   for (auto& [n, v] : layer->hyper)
     if (v.get<Inferred>()) unknown.insert(n);
+  ++ev.impl->effects;
   auto outer = ev.impl->inferable;
   ev.impl->inferable = unknown;
   Evaluator::DimBindings dims;
   bool ok = true;
   size_t next = 0;
   ev.frames.push_back({layer->class_name, span});
+  Context saved = ev.context;
+  ev.context.caller = ev.context.self;
+  ev.context.self = layer;
   for (auto& a : args) {
     const ast::Param* p = nullptr;
     if (a.name.empty()) {
@@ -111,9 +115,11 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
     }
     if (!p || !p->type) continue;
     Value v = a.value;
-    ok &= ev.match_type(*p->type, v, dims, layer->scope, a.span.valid() ? a.span : span,
-                        fmt::format("`{}`|{}", layer->path.empty() ? layer->class_name : layer->path, p->name.text));
+    ok &= ev.match_type(
+        *p->type, v, dims, layer->scope, a.span.valid() ? a.span : span,
+        argument_name(fmt::format("`{}`", layer->path.empty() ? layer->class_name : layer->path), *forward, *p, true));
   }
+  ev.context = saved;
   ev.frames.pop_back();
   ev.impl->inferable = outer;
   if (!ok) return false;
@@ -162,12 +168,12 @@ bool infer(Evaluator& ev, const Layer& layer, const std::vector<ArgValue>& args,
 }
 
 std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::DimBindings& dims,
-                              const std::shared_ptr<Scope>& scope, const Span& span) {
+                              const std::shared_ptr<Scope>& scope, const Span& span, bool rest) {
   using K = ast::TypeExpr::Kind;
   if (t.kind == K::record || t.kind == K::tuple) {
     std::vector<Value> items;
     for (auto& i : t.items) {
-      auto v = symbolic(ev, i, dims, scope, span);
+      auto v = symbolic(ev, i, dims, scope, span, rest);
       if (!v) return std::nullopt;
       items.push_back(*v);
     }
@@ -218,7 +224,11 @@ std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::
       x.type.shape.push_back(*item);
       continue;
     }
-    if (d.kind == ast::DimExpr::Kind::rest) return std::nullopt;
+    if (d.kind == ast::DimExpr::Kind::rest) {
+      if (!rest) return std::nullopt;
+      x.type.shape.push_back(Dim::symbol(".."));
+      continue;
+    }
     if (d.kind == ast::DimExpr::Kind::any || !d.expr) {
       x.type.shape.push_back(Dim::symbol(fmt::format("_{}", dims.size())));
       dims[fmt::format("._{}", dims.size())] = Dim(0);

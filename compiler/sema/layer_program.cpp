@@ -92,35 +92,6 @@ void list_persistents(Evaluator& ev) {
   }
 }
 
-void check_unused_layers(Evaluator& ev, const ast::Program& program) {
-  auto& im = *ev.impl;
-  for (auto& s : program.stmts) {
-    auto* decl = ast::dyn<ast::LayerStmt>(s.get());
-    if (!decl || decl->alias || im.instantiated.count(decl) || ev.diags.has_errors()) continue;
-    bool complete =
-        std::all_of(decl->params.begin(), decl->params.end(), [](auto& p) { return p.default_value != nullptr; });
-    Scope::Entry* entry = ev.global_scope->find_here(decl->name.text);
-    auto klass = entry ? entry->value.ptr<LayerClass>() : nullptr;
-    if (!complete || !klass) continue;
-    // Everything that this makes is taken back: the program doesn't have the layer.
-    size_t steps = ev.program->steps.size(), instances = im.instances.size();
-    {
-      DryRun dry(ev);
-      ev.context.tensor_code = false;
-      Value v = ev.instantiate(klass, {}, decl->name.span);
-      if (auto layer = v.ptr<LayerInstance>(); layer && build_layer(ev, layer)) check_forward(ev, layer);
-    }
-    std::erase_if(im.steps,
-                  [&](auto& x) { return x.first < Evaluator::Impl::kScratch && x.first >= static_cast<int>(steps); });
-    while (ev.program->steps.size() > steps) ev.program->steps.pop_back();
-    for (size_t i = instances; i < im.instances.size(); ++i) {
-      if (im.instances[i]->scope) im.instances[i]->scope->entries().clear();
-      im.instances[i]->members.clear();
-    }
-    im.instances.resize(instances);
-  }
-}
-
 std::pair<std::string, std::string> root_and_path(const LayerInstance& layer) { return {layer.root, layer.path}; }
 
 }  // namespace nnlc::sema

@@ -280,7 +280,12 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
 }
 
 void process_all(Evaluator& ev, const Layer& layer, const std::vector<LayerItem>& items) {
-  for (auto& item : items) process(ev, layer, item, false);
+  for (auto& item : items) {
+    bool failed = layer->build_failed;
+    process(ev, layer, item, false);
+    // What follows a broken rule would only say it in other words.
+    if (item.kind == LayerItem::Kind::require && layer->build_failed && !failed) return;
+  }
 }
 
 TensorValue read_param(Evaluator& ev, const std::shared_ptr<ParamCell>& p, Span span) {
@@ -348,6 +353,8 @@ Value Evaluator::instantiate(const std::shared_ptr<LayerClass>& klass, std::vect
     return Poison{};
   }
   if (std::find(impl->calls.begin(), impl->calls.end(), static_cast<const void*>(&decl)) != impl->calls.end()) {
+    for (const Diagnostic& d : diags.all())
+      if (d.code == Code::RecursiveCall) return Poison{};  // the cycle is known
     std::string cycle;
     for (auto& f : frames) cycle += f.name + " -> ";
     error(Code::RecursiveCall, span, fmt::format("the layer {} contains itself", name))
@@ -398,6 +405,7 @@ Value Evaluator::instantiate(const std::shared_ptr<LayerClass>& klass, std::vect
     if (ordered[i]) {
       v = ordered[i]->value;
       at = ordered[i]->span;
+      layer->given[p.name.text] = ordered[i]->expr;
       if (auto* t = v.get<TensorValue>(); t && !p.type) v.span = at;
       if (v.get<RuntimeValue>()) {
         error(Code::NotStatic, at, fmt::format("`{}` of {} must be known when compiling", p.name.text, name));
@@ -410,8 +418,14 @@ Value Evaluator::instantiate(const std::shared_ptr<LayerClass>& klass, std::vect
       v = mentions_inferred(p.default_value.get(), layer->scope, true) ? Value(Inferred{}, at)
                                                                        : eval(*p.default_value, layer->scope);
     } else {
-      error(Code::MissingArgument, span, fmt::format("{} needs `{}`", name, p.name.text))
-          .label(p.span, "declared here");
+      auto d = error(Code::MissingArgument, span, fmt::format("{} needs `{}`", name, p.name.text));
+      if (!sources.file(p.span.file).is_library) {
+        d.label(p.span, "declared here");
+      } else {
+        std::string list;
+        for (auto& n : names) list += (list.empty() ? "" : ", ") + n;
+        d.note("its parameters: " + list);
+      }
       ok = false;
       v = Poison{};
     }

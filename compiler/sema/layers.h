@@ -24,9 +24,10 @@ const ast::FnStmt* forward_of(const LayerInstance& layer);
 void report_unknown(Evaluator& ev, LayerInstance& layer, const std::string& name);
 /// Hyper-parameters `_` from the arguments of the first call. False: reported.
 bool infer(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer, const std::vector<ArgValue>& args, Span span);
-/// A value of the written type with symbolic sizes; nullopt: the type leaves something open.
+/// A value of the written type with symbolic sizes; nullopt: the type leaves something open. rest: `..` stands for one
+/// axis of that name.
 std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::DimBindings& dims,
-                              const std::shared_ptr<Scope>& scope, const Span& span);
+                              const std::shared_ptr<Scope>& scope, const Span& span, bool rest = false);
 /// forward with the signature's sizes left open, so that it is right for every N; also the first use of members with
 /// `_`.
 void check_forward(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer);

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_set>
 
 #include "compiler/sema/builtins.h"
@@ -21,6 +23,13 @@ struct Known {
   enum class Kind { other, let, hyper } kind = Kind::other;
   Span span;
   bool used = false;
+  bool is_code = false;  ///< a fn or layer of the file
+};
+
+/// What the code of a top-level fn or layer refers to.
+struct Reference {
+  std::string to;
+  Span at;
 };
 
 struct Names {
@@ -50,9 +59,11 @@ class Resolver {
       switch (s->kind) {
         case Stmt::Kind::fn:
           define(top, ast::as<ast::FnStmt>(*s).name, Known::Kind::other);
+          top.here.back().second.is_code = true;
           break;
         case Stmt::Kind::layer:
           define(top, ast::as<ast::LayerStmt>(*s).name, Known::Kind::other);
+          top.here.back().second.is_code = true;
           break;
         case Stmt::Kind::optimizer:
           define(top, ast::as<ast::OptimizerStmt>(*s).name, Known::Kind::other);
@@ -70,8 +81,15 @@ class Resolver {
           break;
       }
     }
-    for (auto& s : p.stmts) stmt(*s, top, true);
+    for (auto& s : p.stmts) {
+      code_.clear();
+      reported_.clear();
+      if (auto* f = ast::dyn<ast::FnStmt>(s.get())) code_ = f->name.text;
+      if (auto* l = ast::dyn<ast::LayerStmt>(s.get())) code_ = l->name.text;
+      stmt(*s, top, true);
+    }
     unused(top);
+    refuse_cycles(top);
     return std::move(unused_);
   }
 
@@ -81,14 +99,71 @@ class Resolver {
   std::unordered_set<std::string> outer_;
   bool imported_;
   std::vector<UnusedName> unused_;
+  std::set<std::string> reported_;  ///< unknown names of this statement
+  bool in_dim_ = false;
+  std::string code_;  ///< the top-level fn or layer being read
+  std::map<std::string, std::vector<Reference>> references_;
+
+  /// Functions and layers are inlined, so none may contain itself.
+  void refuse_cycles(Names& top) {
+    std::set<std::string> done;
+    std::vector<std::string> path;
+    std::function<void(const std::string&)> visit = [&](const std::string& name) {
+      path.push_back(name);
+      for (const Reference& r : references_[name]) {
+        auto at = std::find(path.begin(), path.end(), r.to);
+        if (at == path.end()) {
+          if (!done.count(r.to)) visit(r.to);
+          continue;
+        }
+        std::string cycle;
+        for (auto step = at; step != path.end(); ++step) cycle += *step + " -> ";
+        diags_.error(Code::RecursiveCall, r.at, fmt::format("`{}` contains itself", r.to))
+            .label(top.find(r.to)->span, "declared here")
+            .note("the cycle: " + cycle + r.to)
+            .help("functions and layers are inlined where they are used: a loop does what a recursion would");
+      }
+      path.pop_back();
+      done.insert(name);
+    };
+    for (auto& [name, known] : top.here)
+      if (known.is_code && !done.count(name)) visit(name);
+  }
 
   static void define(Names& n, const ast::Name& name, Known::Kind kind) {
     n.here.push_back({name.text, {kind, name.span, false}});
   }
+  /// Two parameters, or two names of one pattern, can't share a name.
+  bool distinct(const std::vector<const ast::Name*>& names) {
+    bool good = true;
+    for (size_t i = 0; i < names.size(); ++i)
+      for (size_t j = 0; j < i; ++j)
+        if (names[i]->text == names[j]->text) {
+          diags_
+              .error(Code::DuplicateName, names[i]->span,
+                     fmt::format("`{}` is declared twice in this scope", names[i]->text))
+              .label(names[j]->span, "first here")
+              .help("give it another name");
+          good = false;
+          break;
+        }
+    return good;
+  }
+  bool distinct(const std::vector<ast::Param>& params) {
+    std::vector<const ast::Name*> names;
+    for (auto& p : params) names.push_back(&p.name);
+    return distinct(names);
+  }
+  static void names_in(const ast::Pattern& p, std::vector<const ast::Name*>& out) {
+    if (p.kind == ast::Pattern::Kind::name) out.push_back(&p.name);
+    for (auto& i : p.items) names_in(i, out);
+  }
   /// The parts of a tuple come together: those that nothing uses are no sign of a mistake.
-  static void pattern(const ast::Pattern& p, Names& n, Known::Kind kind) {
-    if (p.kind == ast::Pattern::Kind::name) define(n, p.name, kind);
-    for (auto& i : p.items) pattern(i, n, Known::Kind::other);
+  void pattern(const ast::Pattern& p, Names& n, Known::Kind kind) {
+    std::vector<const ast::Name*> names;
+    names_in(p, names);
+    distinct(names);
+    for (auto* name : names) define(n, *name, names.size() == 1 ? kind : Known::Kind::other);
   }
 
   void unused(const Names& n) {
@@ -105,6 +180,7 @@ class Resolver {
     for (Names* s = &n; s; s = s->parent)
       if (Known* k = s->find(name)) {
         k->used = true;
+        if (k->is_code && !code_.empty()) references_[code_].push_back({name, span});
         // A param that has the name of the bool which decides whether it exists.
         for (Names* above = s->parent; above; above = above->parent)
           if (Known* h = above->find(name); h && h->kind == Known::Kind::hyper) h->used = true;
@@ -113,6 +189,7 @@ class Resolver {
     static const std::unordered_set<std::string> always = {"pi", "inf", "nan", "training", "synthetic"};
     if (outer_.count(name) || always.count(name)) return;
     if (initialiser && is_initializer(name)) return;
+    if (!reported_.insert(name).second) return;
     std::vector<std::string> candidates = outer_list_;
     for (Names* s = &n; s; s = s->parent)
       for (auto& [k, v] : s->here) candidates.push_back(k);
@@ -121,6 +198,8 @@ class Resolver {
       d.help(*hint);
     else if (auto near = nearest(name, candidates))
       d.help(fmt::format("did you mean `{}`?", *near)).fix(span, *near);
+    else if (in_dim_)
+      d.help("a size that the signature binds has a name with an upper-case letter: `N`");
   }
 
   void block(const ast::Block& b, Names& outer) {
@@ -148,7 +227,9 @@ class Resolver {
         n.here.push_back({name->name, {Known::Kind::other, name->span, true}});
         return;
       }
+      in_dim_ = binds;
       use(name->name, name->span, n);
+      in_dim_ = false;
       return;
     }
     if (auto* b = ast::dyn<ast::BinaryExpr>(&e)) {
@@ -162,6 +243,7 @@ class Resolver {
   void fn(const ast::FnStmt& f, Names& outer) {
     Names n;
     n.parent = &outer;
+    distinct(f.params);
     for (auto& p : f.params) {
       if (p.type) type(*p.type, n, true);
       expr(p.default_value.get(), n);
@@ -197,6 +279,7 @@ class Resolver {
   void layer(const ast::LayerStmt& l, Names& outer) {
     Names hyper;
     hyper.parent = &outer;
+    const bool good = distinct(l.params);
     for (auto& p : l.params) {
       if (p.type) type(*p.type, hyper, false);
       expr(p.default_value.get(), hyper);
@@ -207,12 +290,13 @@ class Resolver {
     declare_items(l.items, n);
     items(l.items, n);
     expr(l.alias.get(), n);
-    unused(hyper);
+    if (good) unused(hyper);
   }
 
   void optimizer(const ast::OptimizerStmt& o, Names& outer) {
     Names n;
     n.parent = &outer;
+    const bool good = distinct(o.params);
     for (auto& p : o.params) {
       expr(p.default_value.get(), n);
       define(n, p.name, Known::Kind::hyper);
@@ -229,7 +313,7 @@ class Resolver {
       expr(r.message.get(), inner);
     }
     block(o.update, inner);
-    unused(n);
+    if (good) unused(n);
   }
 
   void stmt(const Stmt& s, Names& n, bool top) {

@@ -222,7 +222,13 @@ struct HostBinary {
     i.name = op == BinaryOp::and_ ? "and" : op == BinaryOp::or_ ? "or" : ast::spelling(op);
     i.args = {ra, rb};
     i.dst = dst;
-    return Value(RuntimeValue{dst, type}, span);
+    RuntimeValue r{dst, type};
+    if (ka == K::integer && kb == K::integer && (op == BinaryOp::add || op == BinaryOp::sub || op == BinaryOp::mul)) {
+      auto form = [](const Value& v) { return v.get<Dim>() ? *v.get<Dim>() : form_of(*v.get<RuntimeValue>()); };
+      const Dim x = form(a), y = form(b);
+      r.form = std::make_shared<const Dim>(op == BinaryOp::add ? x + y : op == BinaryOp::sub ? x - y : x * y);
+    }
+    return Value(std::move(r), span);
   }
 
   Value sequences(const SequenceValue& x, const SequenceValue& y) {

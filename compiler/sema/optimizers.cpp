@@ -320,7 +320,7 @@ bool bind_hyper(Evaluator& ev, const OptimizerClass& klass, const std::vector<Ar
         at = a.span;
         break;
       }
-    ev.error(Code::HyperparameterRange, at, message).label(r.span, "the rule");
+    ev.error(Code::HyperparameterRange, at, message).label(r.condition->span, "the rule");
     ok = false;
   }
   return ok;

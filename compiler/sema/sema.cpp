@@ -204,6 +204,7 @@ class Files {
   void declare(const ast::Program& program, FileScopes& f, bool is_main) {
     auto declare_once = [&](const ast::Name& name) {
       Scope::Entry* old = f.own->find_here(name.text);
+      if (!old) old = f.imports->find_here(name.text);
       if (!old) return true;
       ev_.error(Code::DuplicateName, name.span, fmt::format("`{}` is declared twice in this file", name.text))
           .label(old->span, "first here");
@@ -245,6 +246,35 @@ class Files {
     }
   }
 
+  /// What the file would have declared isn't known: its names are in no message.
+  void failed(const ast::ImportStmt& s, FileScopes& into) {
+    if (s.alias)
+      into.imports->define(s.alias->text, Poison{}, s.alias->span);
+    else
+      ev_.impl->import_failed = true;
+  }
+
+  static bool is_static(const Value& v) {
+    if (auto s = v.ptr<SequenceValue>()) return std::all_of(s->items.begin(), s->items.end(), is_static);
+    if (auto r = v.ptr<RecordValue>()) return std::all_of(r->items.begin(), r->items.end(), is_static);
+    return !v.get<RuntimeValue>() && !v.get<TensorValue>() && !v.ptr<LayerInstance>() && !v.ptr<DatasetValue>() &&
+           !v.ptr<TextValue>() && !v.ptr<OptimizerInstance>();
+  }
+  void require_static(const ast::LetStmt& let, Scope& scope, const ast::ImportStmt& s) {
+    std::function<void(const ast::Pattern&)> visit = [&](const ast::Pattern& p) {
+      for (auto& i : p.items) visit(i);
+      Scope::Entry* e = p.kind == ast::Pattern::Kind::name ? scope.find_here(p.name.text) : nullptr;
+      if (!e || is_static(e->value)) return;
+      ev_.error(Code::ImportFailed, let.span,
+                fmt::format("this file is imported, so its `let`s are static, but `{}` is {}", p.name.text,
+                            describe(e->value)))
+          .label(s.path_span, "imported here")
+          .help("a function can make it: `fn make() { … }`");
+      e->value = Poison{};
+    };
+    visit(let.pattern);
+  }
+
   void import(const ast::ImportStmt& s, uint32_t from, FileScopes& into) {
     std::string path = (s.path.starts_with("/") ? "" : folder_of(ev_.sources.file(from).path)) + s.path;
     std::error_code ec;
@@ -254,6 +284,7 @@ class Files {
     if (std::find(im.importing.begin(), im.importing.end(), key) != im.importing.end()) {
       ev_.error(Code::ImportFailed, s.path_span, fmt::format("\"{}\" imports itself", s.path))
           .note("files can't import each other in a circle");
+      failed(s, into);
       return;
     }
     std::shared_ptr<Scope> scope;
@@ -264,6 +295,7 @@ class Files {
       if (!in || std::filesystem::is_directory(path, ec)) {
         ev_.error(Code::ImportFailed, s.path_span, fmt::format("the file \"{}\" can't be read", path))
             .help("the path is relative to the importing file");
+        failed(s, into);
         return;
       }
       std::ostringstream text;
@@ -272,8 +304,13 @@ class Files {
       for (uint32_t f = 1; f <= ev_.sources.file_count(); ++f)
         if (ev_.sources.file(f).path == path) file = f;
       if (file == 0) file = ev_.sources.add(path, text.str());
+      const size_t errors = ev_.diags.error_count();
       std::shared_ptr<ast::Program> program = syntax::parse(ev_.sources, file, ev_.diags);
       im.asts.push_back(program);
+      if (ev_.diags.error_count() != errors) {
+        failed(s, into);
+        return;
+      }
       im.importing.push_back(key);
       FileScopes f = make_scopes();
       declare(*program, f, false);
@@ -289,6 +326,7 @@ class Files {
             break;
           case Stmt::Kind::let:
             ev_.exec(*st, f.own);
+            require_static(ast::as<ast::LetStmt>(*st), *f.own, s);
             break;
           default:
             ev_.error(Code::ImportFailed, st->span,
@@ -623,11 +661,13 @@ std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, co
       for (auto& s : c.ast->stmts) exec_top(ev, *s, c.scopes.own);
       ev.flush();
       finish_layers(ev);
-      check_unused_layers(ev, *c.ast);
+      if (!diags.has_errors()) check_unused_code(ev, *c.ast);
       out = finish(ev);
     }
   }
   break_cycles(ev, {c.scopes.own, c.scopes.imports});
+  diags.leave_library(sources);
+  if (ev.impl->import_failed) diags.drop(Code::UnknownName);
   if (diags.has_errors()) return nullptr;
   for (auto& u : c.unused)
     diags.warning(Code::UnusedLet, u.span, fmt::format("nothing uses `{}`", u.name))
@@ -667,6 +707,7 @@ std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const 
     }
   }
   break_cycles(ev, {c.scopes.own, c.scopes.imports});
+  diags.leave_library(sources);
   return out;
 }
 

@@ -1,6 +1,8 @@
 // Statements.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "compiler/sema/builtins.h"
 #include "compiler/sema/statements.h"
 #include "compiler/sema/training.h"
@@ -12,8 +14,32 @@ using host::Op;
 using host::Reg;
 using Kind = host::Type::Kind;
 
+namespace {
+
+/// Rule 5: a call without an effect, whose value nothing uses.
+void refuse_unused(Evaluator& ev, const ast::Expr& e, const Value& v) {
+  if (e.kind != ast::Expr::Kind::call && e.kind != ast::Expr::Kind::pipe) return;
+  auto* run = v.get<RuntimeValue>();
+  const bool is_list = v.ptr<SequenceValue>() || (run && run->type.kind == Kind::list);
+  const bool is_value = is_list || v.get<TensorValue>() || v.get<graph::Dim>() || v.get<double>() || v.get<bool>() ||
+                        v.get<std::string>() || v.ptr<RecordValue>() || v.ptr<LayerInstance>();
+  if (!is_value || ev.context.dry || ev.sources.file(e.span.file).is_library) return;
+  auto d = ev.error(Code::UnusedValue, e.span, "this value is not used");
+  d.note("the call has no effect besides its value");
+  auto* call = ast::dyn<ast::CallExpr>(&e);
+  auto* method = call ? ast::dyn<ast::MemberExpr>(call->callee.get()) : nullptr;
+  auto* object = method ? ast::dyn<ast::NameExpr>(method->object.get()) : nullptr;
+  if (is_list && object)
+    d.help(fmt::format("lists are values: `{0} = {0}.{1}(…)` changes the variable", object->name, method->name.text));
+  else
+    d.help("`let y = …` keeps it, `let _ = …` drops it");
+}
+
+}  // namespace
+
 void Evaluator::exec(const Stmt& s, const std::shared_ptr<Scope>& scope) {
   Span outer = impl->statement;
+  const bool last = std::exchange(impl->last_of_block, false);
   if (!context.tensor_code && user_span(s.span) == s.span) impl->statement = s.span;
   switch (s.kind) {
     case Stmt::Kind::let: {
@@ -70,8 +96,11 @@ void Evaluator::exec(const Stmt& s, const std::shared_ptr<Scope>& scope) {
       auto& e = ast::as<ast::ExprStmt>(s);
       if (auto* i = ast::dyn<ast::IfExpr>(e.value.get()))
         eval_if(*this, *i, scope, false);
-      else
-        eval(*e.value, scope);
+      else {
+        const uint64_t effects = impl->effects;
+        Value v = eval(*e.value, scope);
+        if (!last && impl->effects == effects) refuse_unused(*this, *e.value, v);
+      }
       break;
     }
     default:
@@ -98,6 +127,7 @@ Value eval_block_in(Evaluator& ev, const ast::Block& b, const std::shared_ptr<Sc
       if (ev.eval(*check->value, scope).is_poison()) return Poison{};
       continue;
     }
+    im.last_of_block = i + 1 == b.stmts.size();
     ev.exec(s, scope);
     if (im.flow != Flow::go) return Value(NoneValue{}, s.span);
   }

@@ -10,6 +10,8 @@ namespace nnlc::sema {
 // ---- block_contents.cpp
 bool contains_jump(const ast::Block& b);  ///< break or continue, at any depth
 bool contains_return(const ast::Block& b);
+/// The names that these blocks assign, elements of them included.
+std::vector<std::string> assigned_names(const std::vector<const ast::Block*>& blocks);
 /// The vars that these blocks assign get a register each, as a run-time block comes.
 void prepare_slots(Evaluator& ev, const std::vector<const ast::Block*>& blocks, const std::shared_ptr<Scope>& scope,
                    Span span);

@@ -83,6 +83,11 @@ Value tensor_binary(Evaluator& ev, BinaryOp op, const Value& a, const Value& b, 
   } else if (!comparison) {
     if (ta && !need_number(ev, *ta, a_span, what)) return {};
     if (tb && !need_number(ev, *tb, b_span, what)) return {};
+    if (op == BinaryOp::div || op == BinaryOp::floordiv || op == BinaryOp::mod)
+      if (auto zero = static_number(b); zero && *zero == 0) {
+        ev.error(Code::DivisionByZero, span, "division by zero").label(b_span, "is 0");
+        return {};
+      }
     if (op == BinaryOp::pow && ta) return tensor_power(ev, *ta, b, span, a_span, b_span);
     if (op == BinaryOp::div || op == BinaryOp::pow)
       for (auto [t, at] : {std::pair{ta, a_span}, std::pair{tb, b_span}})
@@ -153,7 +158,7 @@ Value tensor_binary(Evaluator& ev, BinaryOp op, const Value& a, const Value& b, 
 Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Span span, Span a_span, Span b_span,
                    const std::string& what) {
   for (auto [t, at] : {std::pair{&a, a_span}, std::pair{&b, b_span}}) {
-    if (!need_float(ev, *t, at, what)) return {};
+    if (!need_number(ev, *t, at, what)) return {};
     if (t->type.rank() == 0) {
       ev.error(Code::RankMismatch, span, what + ": a scalar has no matrix product")
           .label(at, "is " + type_text(*t))
@@ -166,6 +171,7 @@ Value matmul_value(Evaluator& ev, const TensorValue& a, const TensorValue& b, Sp
   const size_t ra = sa.size(), rb = sb.size();
   const Dim& inner_a = sa[ra - 1];
   const Dim& inner_b = sb[rb == 1 ? 0 : rb - 2];
+  if (ev.may_be_equal(inner_a, inner_b)) return {};
   if (!(inner_a == inner_b)) {
     DiagnosticBuilder d = ev.error(Code::InnerSizeMismatch, span,
                                    what + ": inner sizes differ, " + inner_a.str() + " and " + inner_b.str());

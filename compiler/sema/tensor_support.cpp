@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "compiler/sema/impl.h"
+
 namespace nnlc::sema {
 
 std::string source_text(const Evaluator& ev, Span span, const std::string& fallback) {
@@ -242,6 +244,10 @@ bool need_number(Evaluator& ev, const TensorValue& x, Span at, const std::string
 
 // ---- the language's broadcasting (rule 27)
 
+bool Evaluator::may_be_equal(const Dim& a, const Dim& b) const {
+  return impl->open_sizes && !(a == b) && a.is_constant() != b.is_constant();
+}
+
 std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorValue*>& xs,
                                                 const std::vector<Span>& spans, Span span, const std::string& what) {
   size_t rank = 0;
@@ -273,6 +279,7 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
         result[a] = s;
         from[a] = i;
       } else if (!(s == result[a]) && !(s == Dim(1))) {
+        if (may_be_equal(s, result[a])) return std::nullopt;
         error(Code::BroadcastMismatch, span,
               what + ": sizes differ along axis " + std::to_string(a) + ", " + result[a].str() + " and " + s.str())
             .label(span_of(from[a]), "is " + type_text(*xs[from[a]]))
@@ -288,6 +295,7 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
     for (size_t a = 0; a < s.size(); ++a) {
       const size_t at = rank - s.size() + a;
       if (s[a] == result[at] || s[a] == Dim(1)) continue;
+      if (may_be_equal(s[a], result[at])) return std::nullopt;
       size_t big = from[at];
       for (size_t j = 0; j < xs.size(); ++j)
         if (xs[j]->type.rank() == rank) {
@@ -396,7 +404,9 @@ std::optional<DTypeArg> dtype_arg(BuiltinCall& call, std::string_view name) {
     }
   DiagnosticBuilder b = call.ev.error(Code::DTypeMismatch, a.span,
                                       "`" + std::string(name) + "` is an element type, not " + describe(a.value));
-  if (text == "float" || text == "double" || text == "int" || text == "long" || text == "half")
+  if (a.value.get<Dim>())
+    b.help("sizes stand in a list: `" + std::string(call.builtin.name) + "([2, 3])`");
+  else if (text == "float" || text == "double" || text == "int" || text == "long" || text == "half")
     b.help(text == "float" ? "`f32`" : text == "double" ? "`f64`" : text == "half" ? "`f16`" : "`i32` or `i64`");
   else
     b.help("one of bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64, or class(C)");
@@ -453,6 +463,7 @@ Value cast_value(Evaluator& ev, const Value& x, const DTypeArg& to, Span at, Spa
     r.may_be_missing = to.missing || (to.classes && t->may_be_missing);
     if (graph::is_float(to.dtype) && graph::is_float(t->type.dtype)) {
       r.kind = t->kind;
+      r.kind_at = t->kind_at;
       if (t->logits) {
         TensorValue l = ev.tensor(graph::cast(g, ev.node(*t->logits), to.dtype, span), span);
         r.logits = std::make_shared<const TensorValue>(std::move(l));

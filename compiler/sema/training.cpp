@@ -6,6 +6,7 @@
 // clip_value, clip_norm, update.
 #include <fmt/format.h>
 #include <algorithm>
+#include <utility>
 #include <cmath>
 
 #include "compiler/passes/passes.h"
@@ -95,24 +96,44 @@ void clip(Evaluator& ev, std::vector<Node*>& grads, const MinimizeOptions& o, Sp
     if (n) n = present[k++];
 }
 
-/// Once for each parameter.
-void warn_unreached(Evaluator& ev, ParamCell& p, Span span) {
-  if (p.used_in_loss) return;
-  p.used_in_loss = true;
-  ev.warning(Code::UnreachedParameter, span,
-             fmt::format("no path leads from the parameter `{}` to this loss: it is not trained", p.path))
-      .label(p.span, "the parameter")
-      .help("freeze it, or leave it out of the optimizer, if that is meant");
+/// Once for each parameter, in one message for those of one layer.
+void warn_unreached(Evaluator& ev, const std::vector<ParamCell*>& params, Span span) {
+  std::vector<std::pair<const LayerInstance*, std::vector<const ParamCell*>>> groups;
+  for (ParamCell* p : params) {
+    if (std::exchange(p->used_in_loss, true)) continue;
+    const LayerInstance* owner = nullptr;
+    for (auto& layer : ev.impl->instances)
+      for (auto& [name, cell] : layer->params)
+        if (cell.get() == p && !owner) owner = layer.get();
+    if (groups.empty() || groups.back().first != owner) groups.push_back({owner, {}});
+    groups.back().second.push_back(p);
+  }
+  for (auto& [owner, cells] : groups) {
+    std::string names;
+    for (size_t i = 0; i < cells.size(); i++)
+      names += (i == 0 ? "`" : i + 1 == cells.size() ? " and `" : ", `") + cells[i]->path + "`";
+    const bool one = cells.size() == 1;
+    const bool in_library = ev.sources.file(cells[0]->span.file).is_library;
+    ev.warning(Code::UnreachedParameter, span,
+               fmt::format("no path leads from the parameter{} {} to this loss: {} not trained", one ? "" : "s", names,
+                           one ? "it is" : "they are"))
+        .label(in_library && owner ? owner->span : cells[0]->span, in_library ? "made here" : "declared here")
+        .help("freeze it, or leave it out of the optimizer, if that is meant");
+  }
 }
 
 /// Differentiates in the pending graph; warns once of each parameter that the loss doesn't reach.
 std::vector<Node*> gradients(Evaluator& ev, Node* loss, const std::vector<Node*>& wrt,
                              const std::vector<std::shared_ptr<ParamCell>>& params, Span span) {
   std::vector<Node*> grads = passes::differentiate(ev.graph(), loss, wrt, ev.diags);
+  std::vector<ParamCell*> unreached;
   for (size_t i = 0; i < params.size(); i++) {
-    if (!grads[i]) warn_unreached(ev, *params[i], span);
-    params[i]->used_in_loss = true;
+    if (grads[i])
+      params[i]->used_in_loss = true;
+    else
+      unreached.push_back(params[i].get());
   }
+  warn_unreached(ev, unreached, span);
   return grads;
 }
 
@@ -526,7 +547,7 @@ Value Evaluator::eval_grad(const ast::BlockCallExpr& e, const std::shared_ptr<Sc
   // Frozen and unreached: zero.
   for (size_t i = 0; i < grads.size(); i++) {
     const bool frozen = cells[i] && cells[i]->frozen;
-    if (!grads[i] && cells[i] && !frozen) warn_unreached(*this, *cells[i], span);
+    if (!grads[i] && cells[i] && !frozen) warn_unreached(*this, {cells[i].get()}, span);
     if (cells[i]) cells[i]->used_in_loss = true;
     if (!grads[i] || frozen) grads[i] = graph::constant(graph(), 0, wrt[i]->type, span);
   }

@@ -7,6 +7,8 @@
 
 namespace nnlc::sema {
 
+graph::Dim form_of(const RuntimeValue& v) { return v.form ? *v.form : graph::Dim::symbol(fmt::format("$r{}", v.reg)); }
+
 const Value* RecordValue::find(const std::string& n) const {
   for (size_t i = 0; i < names.size(); ++i)
     if (names[i] == n) return &items[i];

@@ -1,6 +1,7 @@
 // What an expression of NNL can be while it is being compiled. Sema is a partial evaluator: static values are computed,
 // host values become registers and instructions, tensors become graph nodes.
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,7 +26,10 @@ struct Inferred {};  ///< the hyper-parameter `_`
 struct RuntimeValue {
   host::Reg reg;
   host::Type type;
+  std::shared_ptr<const graph::Dim> form = nullptr;  ///< an int: how it follows from others, `$` before their registers
 };
+/// An int as a polynomial over registers, so that `hi - lo` may be a number though neither is.
+graph::Dim form_of(const RuntimeValue& v);
 struct RangeValue {
   Value* unused = nullptr;
   graph::Dim lo, hi;
@@ -54,6 +58,8 @@ struct TensorValue {
   std::optional<graph::Dim> classes;  ///< class(C)
   bool may_be_missing = false;        ///< class with missing = -1
   ValueKind kind = ValueKind::plain;
+  Span kind_at;               ///< the call that gave it its kind
+  bool from_sigmoid = false;  ///< probabilities of single events, not of classes
   std::shared_ptr<TensorCell> cell;
   std::shared_ptr<const TensorValue> logits;  ///< of probabilities: what softmax was applied to
   Layout layout;
@@ -114,6 +120,7 @@ struct LayerInstance {
   std::string path, root;                                                  ///< path "" for the root itself
   std::shared_ptr<Scope> scope;                                            ///< hyper-parameters, lets, members, params
   std::vector<std::pair<std::string, Value>> hyper;                        ///< by name; Inferred until the first use
+  std::map<std::string, const ast::Expr*> given;                           ///< hyper-parameters as they were written
   std::vector<std::pair<std::string, Value>> members;                      ///< sub-layers, lists of layers, in order
   std::vector<std::pair<std::string, std::shared_ptr<ParamCell>>> params;  ///< params and states, in order
   bool built = false;                          ///< hyper-parameters are known and members exist

@@ -22,6 +22,8 @@ TensorValue carry(Evaluator& ev, const TensorValue& x, Node* node, Span span) {
   r.classes = x.classes;
   r.may_be_missing = x.may_be_missing;
   r.kind = x.kind;
+  r.kind_at = x.kind_at;
+  r.from_sigmoid = x.from_sigmoid;
   return r;
 }
 

@@ -86,6 +86,22 @@ void Diagnostics::truncate(size_t size) {
   if (size < all_.size()) all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(size), all_.end());
 }
 
+void Diagnostics::leave_library(const SourceManager& sources) {
+  auto in_library = [&](const Span& s) { return s.valid() && sources.file(s.file).is_library; };
+  for (Diagnostic& d : all_) {
+    if (in_library(d.span)) continue;  // the library itself is wrong
+    for (const Label& l : d.labels)
+      if (in_library(l.span)) {
+        const std::string source = "`" + std::string(sources.text(l.span)) + "`";
+        if (l.text == "the rule")
+          d.notes.push_back("the rule: " + source);
+        else if (l.text.rfind("is ", 0) == 0 || l.text.rfind("gives ", 0) == 0)
+          d.notes.push_back(source + " " + l.text);
+      }
+    std::erase_if(d.labels, [&](const Label& l) { return in_library(l.span); });
+  }
+}
+
 namespace {
 
 char32_t fold_case(char32_t c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
@@ -120,7 +136,8 @@ std::optional<std::string> nearest(std::string_view word, const std::vector<std:
   size_t best_distance = allowed * 100 + 99;
   for (const std::string& c : candidates) {
     if (c == word || c.size() > 400) continue;
-    const size_t d = distance(w, decode_utf8(c));
+    size_t d = distance(w, decode_utf8(c));
+    if (word.size() >= 4 && c.size() <= word.size() + 3 && c.starts_with(word)) d = std::min<size_t>(d, 50);
     if (d < best_distance) {
       best_distance = d;
       best = &c;

@@ -70,6 +70,12 @@ class Diagnostics {
   void sort_by_place();
   /// Drops everything added after the first `size` (for trying something and taking it back).
   void truncate(size_t size);
+  /// Takes back the errors of one code.
+  void drop(Code code) {
+    std::erase_if(all_, [&](const Diagnostic& d) { return d.code == code; });
+  }
+  /// Labels in files of the library become notes: a user's two places are his own.
+  void leave_library(const SourceManager& sources);
 
  private:
   std::vector<Diagnostic> all_;
@@ -82,6 +88,7 @@ class DiagnosticBuilder {
   ~DiagnosticBuilder() {
     if (sink_) sink_->add(std::move(d_));
   }
+  Span span() const { return d_.span; }
   DiagnosticBuilder& at(std::string text) {
     d_.label = std::move(text);
     return *this;

@@ -189,8 +189,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
   } else if (t.type == P::LBRACE && wants_expr && (next == P::STRING || is_name(next)) &&
              index + 2 < list_.tokens.size() && list_.tokens[index + 2].type == P::COLON) {
     help = "a record at the head of a block needs parentheses";
-  } else if (t.type == P::LRECORD && wants_end) {
-    help = "there are no bare blocks";
+  } else if ((t.type == P::LRECORD && wants_end) || (first == P::LRECORD && start != index && wanted == "`:`")) {
+    help = "there are no bare blocks; a record is written `{name: value}`";
   } else if (t.type == P::IF && after_operand) {
     help = "a choice is written `if c { a } else { b }`";
   } else if (t.type == P::ELSE) {

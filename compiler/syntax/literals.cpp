@@ -19,6 +19,7 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
   uint32_t i = begin + 1;
   const uint32_t stop = end - 1;  // the closing quote
   text.begin = i;
+  int open_braces = 0;  // by `\{`: the `}` of such a brace may stand alone
   auto flush = [&](uint32_t at) {
     text.end = at;
     if (!text.text.empty()) pieces.push_back(text);
@@ -45,6 +46,7 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
           break;
         case '{':
           text.text += '{';
+          ++open_braces;
           break;
         case 'u': {
           const size_t close = i < stop && s[i] == '{' ? s.find('}', i) : std::string::npos;
@@ -82,12 +84,15 @@ std::vector<StringPiece> split_string(const SourceManager& sources, uint32_t fil
     if (c == '}') {
       if (i + 1 < stop && s[i + 1] == '}') {
         i += 2;
+      } else if (open_braces > 0) {
+        ++i;
       } else {
         diags.error(Code::BadInterpolation, {file, i, i + 1}, "this `}` closes no interpolation")
             .help("a brace in a string is doubled: `}}`")
             .fix({file, i, i + 1}, "}}");
         ++i;
       }
+      if (open_braces > 0) --open_braces;
       text.text += '}';
       continue;
     }

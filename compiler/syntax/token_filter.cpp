@@ -68,7 +68,25 @@ class Filter {
   Diagnostics& diags_;
   std::vector<size_t> match_;  // of each bracket: the index of its partner
   bool semicolon_reported_ = false;
+  std::optional<uint32_t> open_string_;  ///< where a string began that has no end on its line
 };
+
+/// Whether a string literal ends inside an interpolation.
+bool open_interpolation(const std::string& literal) {
+  int depth = 0;
+  for (size_t i = 1; i + 1 < literal.size(); ++i) {
+    const char c = literal[i];
+    if (c == '\\')
+      ++i;
+    else if (depth == 0 && (c == '{' || c == '}') && literal[i + 1] == c)
+      ++i;
+    else if (c == '{')
+      ++depth;
+    else if (c == '}' && depth > 0)
+      --depth;
+  }
+  return depth > 0;
+}
 
 bool starts_statement(const std::vector<Token>& out) {
   if (out.empty()) return true;
@@ -88,7 +106,26 @@ void Filter::repair() {
       case L::BAD_NUMBER:
         repair_number(in, i, out);
         continue;
+      case L::STRING:
+        if (i + 1 < in.size() && adjacent(t, in[i + 1]) && (is_word(in[i + 1].type) || in[i + 1].type == L::INT) &&
+            open_interpolation(text(t))) {
+          mute_line(t.begin);
+          diags_.error(Code::BadInterpolation, {file_, t.end - 1, t.end}, "a quote can't stand inside an interpolation")
+              .help("give the string a name first: `let s = \"…\"`");
+          t.damaged = true;
+        }
+        break;
       case L::BAD_STRING:
+        if (open_string_ && text(t).find_first_not_of("\" \t),]}") == std::string::npos) {
+          // The end of the string that was reported above.
+          list_.muted.push_back({*open_string_, t.begin});
+          mute_line(t.begin);
+          open_string_.reset();
+          t.type = L::STRING;
+          t.damaged = true;
+          break;
+        }
+        open_string_ = t.begin;
         mute_line(t.begin);
         diags_.error(Code::UnterminatedString, span(t), "this string has no end")
             .help("a string ends on its line with `\"`; a new line in it is written `\\n`");
