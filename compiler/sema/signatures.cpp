@@ -365,6 +365,11 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
   auto wrong = [&](Code code = Code::ArgumentType) {
     return mismatch(*this, code, t, wanted_text(*this, t, dims, scope), v, at, what);
   };
+  // What a part of the value is called: `b.image`, `p[1]`.
+  auto part = [&](const std::string& which) {
+    const Subject whole(what);
+    return whole.is_argument && !whole.is_input ? what + which : what;
+  };
   if (t.kind == K::tuple) {
     auto s = v.ptr<SequenceValue>();
     if (!s || s->is_list || s->items.size() != t.items.size()) {
@@ -372,7 +377,7 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
       return false;
     }
     for (size_t i = 0; i < t.items.size(); ++i)
-      if (!match_type(t.items[i], s->items[i], dims, scope, at, what)) return false;
+      if (!match_type(t.items[i], s->items[i], dims, scope, at, part(fmt::format("[{}]", i)))) return false;
     return true;
   }
   if (t.kind == K::record) {
@@ -386,7 +391,7 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
       for (size_t k = 0; k < r->names.size(); ++k) {
         if (r->names[k] != t.field_names[i].text) continue;
         found = true;
-        if (!match_type(t.items[i], r->items[k], dims, scope, at, what)) return false;
+        if (!match_type(t.items[i], r->items[k], dims, scope, at, part("." + r->names[k]))) return false;
       }
       if (!found) {
         wrong().note(fmt::format("the record has no field `{}`", t.field_names[i].text));

@@ -110,12 +110,29 @@ bool has_flag(const std::vector<ast::Param>& params) {
   });
 }
 
+/// The members of a Sequential one after the other, from what the first one takes.
+void try_sequence(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer) {
+  if (!build_layer(ev, layer) || layer->members.empty()) return;
+  for (auto& [name, member] : layer->members) {
+    auto child = member.ptr<LayerInstance>();
+    if (!child || !child->klass || !forward_of(*child) || has_inferred(*child)) return;
+  }
+  auto first = layer->members[0].second.ptr<LayerInstance>();
+  ev.context.tensor_code = true;
+  auto inputs = open_arguments(ev, forward_of(*first)->params, false, first->scope, true);
+  if (inputs && inputs->size() == 1) {
+    (*inputs)[0].name.clear();
+    ev.call_layer(layer, std::move(*inputs), layer->span);
+  }
+}
+
 void try_layer(Evaluator& ev, const ast::LayerStmt& decl, const std::shared_ptr<LayerClass>& klass, bool flag) {
   auto args = open_arguments(ev, decl.params, flag, klass->scope, false);
   if (!args) return;
   Value v = ev.instantiate(klass, std::move(*args), decl.name.span);
   auto layer = v.ptr<LayerInstance>();
-  if (!layer || !build_layer(ev, layer) || !layer->klass) return;
+  if (layer && !layer->klass) try_sequence(ev, layer);
+  if (!layer || !layer->klass || !build_layer(ev, layer)) return;
   const ast::FnStmt* forward = forward_of(*layer);
   if (!forward || has_inferred(*layer)) return;
   layer->checked = true;
@@ -130,6 +147,9 @@ void try_layer(Evaluator& ev, const ast::LayerStmt& decl, const std::shared_ptr<
 }  // namespace
 
 void check_unused_code(Evaluator& ev, const ast::Program& program) {
+  const auto made = ev.impl->instances;
+  for (auto& layer : made)
+    if (!layer->klass && !layer->used && !layer->adopted) try_out(ev, [&] { try_sequence(ev, layer); });
   for (auto& s : program.stmts) {
     if (auto* decl = ast::dyn<ast::LayerStmt>(s.get())) {
       Scope::Entry* entry = ev.global_scope->find_here(decl->name.text);

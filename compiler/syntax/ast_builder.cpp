@@ -547,18 +547,26 @@ class Builder {
     r->lhs = expr(x->expr(0));
     r->rhs = expr(x->expr(1));
     r->op_span = span(x->PIPE());
+    // `.name` binds tighter than the pipe: `x |> f(k).T` would take `.T` of `f(k)`.
+    const Expr* path = r->rhs.get();
+    if (auto* call = dyn<CallExpr>(path)) path = call->callee.get();
+    bool goes_on = false;
+    while (auto* member = dyn<MemberExpr>(path)) {
+      path = member->object.get();
+      goes_on |= path->kind == Expr::Kind::call;
+    }
     switch (r->rhs->kind) {
       case Expr::Kind::name:
       case Expr::Kind::member:
       case Expr::Kind::index:
       case Expr::Kind::call:
-        if (!r->rhs->parenthesized) return r;
+        if (!r->rhs->parenthesized && !goes_on) return r;
         break;
       default:
         break;
     }
     auto d = diags_.error(Code::BadPipeTarget, r->rhs->span, "right of `|>` stands a name, a path, an index or a call");
-    if (r->rhs->kind == Expr::Kind::binary)
+    if (r->rhs->kind == Expr::Kind::binary || goes_on)
       d.help("`|>` binds loosest: put the pipe in parentheses to go on with its result");
     else
       d.help("`x |> f(k)` is `f(x, k)`");
