@@ -15,7 +15,7 @@ namespace nnlc::sema {
 struct CompileOptions {
   std::map<std::string, std::string> configs;  ///< overrides from the command line, by name, as text
   std::string program_dir;                     ///< where imports and data are looked for besides the working directory
-  bool tests = false;              ///< make Program::tests instead of the body (`nnlc test`)
+  bool tests = false;                          ///< make Program::tests instead of the body (`nnlc test`)
 };
 
 /// Compiles file `file` of `sources` (imports are read and added). Null if there were errors.

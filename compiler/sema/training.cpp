@@ -6,8 +6,8 @@
 // clip_value, clip_norm, update.
 #include <fmt/format.h>
 #include <algorithm>
-#include <utility>
 #include <cmath>
+#include <utility>
 
 #include "compiler/passes/passes.h"
 #include "compiler/sema/impl.h"
