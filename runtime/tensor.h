@@ -52,6 +52,19 @@ class Tensor {
     std::memcpy(t.data(), from, static_cast<size_t>(t.bytes()));
     return t;
   }
+  /// A tensor over memory of somebody else, of at least its own alignment; `keep` is held as long as the tensor lives.
+  /// It counts as the memory's only user.
+  static Tensor over(int dtype, std::vector<int64_t> shape, void* data, std::shared_ptr<void> keep = nullptr) {
+    Tensor t;
+    t.dtype_ = dtype;
+    t.shape_ = std::move(shape);
+    t.count_ = 1;
+    for (int64_t d : t.shape_) t.count_ *= d;
+    t.buffer_ = std::shared_ptr<uint8_t>(static_cast<uint8_t*>(data), [keep = std::move(keep)](uint8_t*) {});
+    return t;
+  }
+  /// Of a tensor made by `over`: the same, over other memory. Allocates nothing.
+  void point_to(void* data) { buffer_ = std::shared_ptr<uint8_t>(std::move(buffer_), static_cast<uint8_t*>(data)); }
   template <class T>
   static Tensor scalar(int dtype, T v) {
     return copy_of(dtype, {}, &v);
@@ -72,6 +85,8 @@ class Tensor {
   const T* as() const {
     return reinterpret_cast<const T*>(buffer_.get());
   }
+  /// Keeps the memory alive; whoever holds it counts as a user.
+  std::shared_ptr<uint8_t> buffer() const { return buffer_; }
   /// No other tensor sees this buffer.
   bool unique() const { return buffer_.use_count() == 1; }
   bool shares(const Tensor& other) const { return buffer_ == other.buffer_; }

@@ -41,8 +41,6 @@ class Session {
 
 /// Null with a message on stderr if the options ask for a device that isn't there.
 std::unique_ptr<codegen::Backend> make_backend(const Options& options);
-/// The text of a file without a BOM; nullopt if it can't be read or is a folder.
-std::optional<std::string> read_file(const std::string& path);
 /// For `--color`: whether standard error takes colour.
 bool use_color(const Options& options);
 

@@ -1,12 +1,14 @@
 // Operators on host values: 64-bit ints with checks, floats, Python's % and //.
 #include <fmt/format.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <stdexcept>
 
 #include "compiler/exec/impl.h"
+#include "runtime/parse.h"
 
 namespace nnlc::exec {
 
@@ -190,15 +192,16 @@ Value unary_op(const std::string& op, const Value& x, Span span) {
   }
   // int("12") and float("0.5"): of text that was read.
   if (auto* s = a.get<Str>(); s && (op == "int" || op == "float")) {
-    const char* begin = (*s)->c_str();
-    char* end = nullptr;
-    errno = 0;
     if (op == "int") {
+      const char* begin = (*s)->c_str();
+      char* end = nullptr;
+      errno = 0;
       const int64_t v = std::strtoll(begin, &end, 10);
       if (end != begin && *end == 0 && errno == 0) return Value(v);
     } else {
-      const double v = std::strtod(begin, &end);
-      if (end != begin && *end == 0) return Value(v);
+      std::string_view text = **s;
+      while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) text.remove_prefix(1);
+      if (auto v = nnl::parse_float(text)) return Value(*v);
     }
     throw Failure{Code::BadHostValue,
                   span,

@@ -2,8 +2,7 @@
 #include "compiler/ops/build.h"
 
 #include <bit>
-#include <cstdio>
-#include <cstdlib>
+#include <stdexcept>
 
 #include "compiler/ops/detail.h"
 
@@ -33,8 +32,7 @@ Node* make(Graph& g, std::string_view op, std::vector<Node*> operands, Attrs att
   Node* n = try_make(g, op, std::move(operands), std::move(attrs), span, error);
   if (!n) {
     // Whoever builds has checked: this is a bug of the compiler, and there is no graph to go on with.
-    std::fprintf(stderr, "nnlc: internal error: op %.*s: %s\n", static_cast<int>(op.size()), op.data(), error.c_str());
-    std::abort();
+    throw std::logic_error("op " + std::string(op) + ": " + error);
   }
   return n;
 }

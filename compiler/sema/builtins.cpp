@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <mutex>
 #include <unordered_map>
 
 #include "compiler/sema/impl.h"
 #include "compiler/sema/training.h"
 #include "compiler/sema/training_support.h"
+#include "runtime/parse.h"
 
 namespace nnlc::sema {
 
@@ -101,15 +103,12 @@ Value read_literal(std::string_view text) {
     return sequence_value(std::move(items), true, {});
   }
   std::string s(text);
-  if (s.find_first_of(".eE") != std::string::npos) return Value(std::strtod(s.c_str(), nullptr));
+  if (s.find_first_of(".eE") != std::string::npos) return Value(nnl::parse_float(s).value_or(0));
   return Value(Dim(std::strtoll(s.c_str(), nullptr, 10)));
 }
 
-const Signature& signature_of(const Builtin& b) {
-  static std::map<const Builtin*, Signature> cache;
-  auto [at, fresh] = cache.try_emplace(&b);
-  if (!fresh) return at->second;
-  Signature& s = at->second;
+Signature parse_signature(const Builtin& b) {
+  Signature s;
   std::string_view text = b.signature;
   size_t i = 0;
   while (i < text.size()) {
@@ -147,6 +146,16 @@ const Signature& signature_of(const Builtin& b) {
     s.params.push_back(std::move(p));
   }
   return s;
+}
+
+/// Parsed once for all compilations of the process, on whichever thread comes first.
+const Signature& signature_of(const Builtin& b) {
+  static std::mutex mutex;
+  static std::map<const Builtin*, const Signature> cache;
+  std::lock_guard lock(mutex);
+  auto at = cache.find(&b);
+  if (at == cache.end()) at = cache.emplace(&b, parse_signature(b)).first;
+  return at->second;
 }
 
 std::string shown_name(const Builtin& b) {
