@@ -255,6 +255,7 @@ void record(Call& c) {
     m.progress.metric(name, x);
   }
   const int64_t step = m.counters[&c.instr]++;
+  if (m.options.on_record) m.options.on_record(step, values);
   if (m.options.runs_dir.empty()) return;
   if (!m.log) {
     auto created = nnl::RunLog::create(m.options.runs_dir, m.options.title.empty() ? "run" : m.options.title);

@@ -93,6 +93,7 @@ struct Machine::Impl {
   /// Why a checked value isn't finite: runs the step again with all its values visible, and says which op was the first
   /// to give one that isn't (diagnose.cpp). `checked`: the register that was looked at.
   void explain_not_finite(Failure& f, host::Reg checked);
+  void stop_if_cancelled(Span at) const;
 
   Value& reg(host::Reg r) { return regs[static_cast<size_t>(r)]; }
   void set(host::Reg r, Value v) {

@@ -49,7 +49,7 @@ Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
       steps(p.steps.size()),
       progress(
           {.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {
-  trace.on = checks_finite(program.body);
+  trace.on = options.trace && checks_finite(program.body);
   renew_trace(true);
   bind_maps();
 }
@@ -60,11 +60,10 @@ Machine::Machine(host::Program& program, codegen::Backend& backend, MachineOptio
     : impl_(std::make_unique<Impl>(program, backend, std::move(options))) {}
 Machine::~Machine() = default;
 
-int Machine::run(Diagnostics& diags) {
+int Machine::guarded(Diagnostics& diags, const std::function<void()>& body) {
   Impl& m = *impl_;
-  int status = 0;
   try {
-    m.run_block(m.program.body);
+    body();
   } catch (const Failure& f) {
     m.progress.hide();
     Diagnostic d;
@@ -77,8 +76,14 @@ int Machine::run(Diagnostics& diags) {
     d.label = f.label;
     d.labels = f.labels;
     diags.add(std::move(d));
-    status = 3;
+    return 3;
   }
+  return 0;
+}
+
+int Machine::run(Diagnostics& diags) {
+  Impl& m = *impl_;
+  int status = guarded(diags, [&] { m.run_block(m.program.body); });
   m.progress.hide();
   if (m.log) {
     if (auto error = m.log->finish()) {
@@ -88,6 +93,25 @@ int Machine::run(Diagnostics& diags) {
     }
   }
   return status;
+}
+
+int Machine::run_setup(const host::Instr* left_out, Diagnostics& diags) {
+  return guarded(diags, [&] {
+    for (const auto& i : impl_->program.body)
+      if (i.get() != left_out) impl_->run_instr(*i);
+  });
+}
+
+int Machine::run_step(const host::Instr& scope, Diagnostics& diags) {
+  return guarded(diags, [&] { impl_->run_instr(scope); });
+}
+
+Value& Machine::value(host::Reg reg) { return impl_->reg(reg); }
+void Machine::set_cancel(const std::atomic<bool>* cancel) { impl_->options.cancel = cancel; }
+
+void Machine::Impl::stop_if_cancelled(Span at) const {
+  if (options.cancel && options.cancel->load(std::memory_order_relaxed))
+    throw Failure{Code::Cancelled, at, "the run was cancelled", {}, {}};
 }
 
 void Machine::Impl::write(std::string_view text) {
@@ -171,6 +195,7 @@ void Machine::Impl::run_leaf(const Instr& i) {
       call(i);
       break;
     case Op::run_step:
+      stop_if_cancelled(i.span);
       run_step(i);
       break;
     default:
@@ -202,6 +227,7 @@ Flow Machine::Impl::run_instr(const Instr& i) {
     case Op::loop_range: {
       const int64_t lo = integer(i.args[0]), hi = integer(i.args[1]);
       for (int64_t k = lo; k < hi; ++k) {
+        stop_if_cancelled(i.span);
         set(i.dst, Value(k));
         trace.assigned(i.dst, Value(k));
         if (!goes_on(run_block(i.then_block), out)) return out;
@@ -214,6 +240,7 @@ Flow Machine::Impl::run_instr(const Instr& i) {
       if (!list) throw std::logic_error("a loop over " + describe(reg(i.args[0])));
       const ListPtr items = *list;
       for (size_t k = 0; k < items->items.size(); ++k) {
+        stop_if_cancelled(i.span);
         set(i.dst, items->items[k]);
         trace.assigned(i.dst, items->items[k]);
         if (!goes_on(run_block(i.then_block), out)) return out;
@@ -226,6 +253,7 @@ Flow Machine::Impl::run_instr(const Instr& i) {
       for (;;) {
         if (Flow f = run_block(i.else_block); f != Flow::normal) return f;
         if (!truth(i.args[0])) break;
+        stop_if_cancelled(i.span);
         if (!goes_on(run_block(i.then_block), out)) return out;
       }
       break;
@@ -412,8 +440,10 @@ Flow Machine::Impl::run_batches(const Instr& i) {
     ~Bar() { progress.end(); }
   };
   progress.begin(loop.label, batches);
+  if (options.on_progress) options.on_progress(loop.label, 0, batches);
   const Bar bar{progress};
   for (; batch.number < batches; ++batch.number) {
+    stop_if_cancelled(i.span);
     const int64_t rows = read_batch(batch);
     trace.read(batch);
     if (!program.mapped.empty())
@@ -426,6 +456,7 @@ Flow Machine::Impl::run_batches(const Instr& i) {
     Flow result = Flow::normal;
     if (!goes_on(run_block(variant->body), result)) return result;
     progress.advance();
+    if (options.on_progress) options.on_progress(loop.label, batch.number + 1, batches);
   }
   return Flow::normal;
 }

@@ -183,6 +183,10 @@ Value check_labels(BuiltinCall& c) {
       d.help("these look like one-hot labels: use the class indices, or floats that are probabilities");
     return Poison{};
   }
+  if (!y->classes && y->adapts && classes.is_constant()) {
+    if (!*y->adapts || **y->adapts > classes.value()) *y->adapts = classes.value();
+    return NoneValue{};
+  }
   if (!y->classes) {
     ev.error(
           Code::HeadAndLabels, c.span,

@@ -245,6 +245,8 @@ void count_apart(Evaluator& ev, OptimizerInstance& opt, const std::vector<std::s
 
 // ---- sema.cpp
 bool load_library(Evaluator& ev, int file);
+/// An int input of a driver as the class(C) that is wanted of it.
+TensorValue as_labels(Evaluator& ev, const TensorValue& ints, int64_t classes, Span span);
 /// A constant as an int without symbols.
 std::optional<int64_t> static_int(const Value& v);
 Value sequence_value(std::vector<Value> items, bool is_list, Span span);

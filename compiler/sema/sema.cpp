@@ -18,10 +18,12 @@
 #include "compiler/sema/std_sources.h"
 #include "compiler/sema/training.h"
 #include "compiler/syntax/parser.h"
+#include "runtime/parse.h"
 
 namespace nnlc::sema {
 
 using ast::Stmt;
+using graph::Dim;
 using host::Op;
 using host::Reg;
 
@@ -123,12 +125,12 @@ std::optional<Value> parse_option(const std::string& type, const std::string& te
     begin = plain.c_str();
     long long v = std::strtoll(begin, &end, 10);
     if (plain.empty() || *end != '\0' || errno != 0) return std::nullopt;
-    return Value(graph::Dim(v), span);
+    return Value(Dim(v), span);
   }
   if (type == "float") {
-    double v = std::strtod(begin, &end);
-    if (text.empty() || *end != '\0') return std::nullopt;
-    return Value(v, span);
+    auto v = nnl::parse_float(text);
+    if (!v) return std::nullopt;
+    return Value(*v, span);
   }
   if (type == "bool") {
     if (text == "true" || text == "1" || text == "yes") return Value(true, span);
@@ -378,7 +380,7 @@ void exec_seed(Evaluator& ev, const ast::SeedStmt& s, const std::shared_ptr<Scop
     return;
   }
   ev.impl->seed_seen = true;
-  ev.program->seed = static_cast<uint64_t>(*n);
+  ev.program->seed = ev.options.seed.value_or(static_cast<uint64_t>(*n));
 }
 
 void exec_precision(Evaluator& ev, const ast::PrecisionStmt& s) {
@@ -553,10 +555,10 @@ std::vector<std::string> declared_by(const Stmt& s) {
   return out;
 }
 
-/// The statements whose names a test needs, directly or through others.
-std::set<const Stmt*> needed_by(const ast::Program& program, const ast::TestStmt& test, const SourceManager& sources) {
+/// The statements whose names a test or driver needs, directly or through others.
+std::set<const Stmt*> needed_by(const ast::Program& program, std::string_view text, const SourceManager& sources) {
   std::set<const Stmt*> out;
-  std::set<std::string> names = words(sources.text(test.span));
+  std::set<std::string> names = words(text);
   for (bool grew = true; grew;) {
     grew = false;
     for (auto& s : program.stmts) {
@@ -573,6 +575,17 @@ std::set<const Stmt*> needed_by(const ast::Program& program, const ast::TestStmt
   return out;
 }
 
+/// Of the program's own statements only what is needed. `done`: what was executed already, and is then.
+void exec_needed(Evaluator& ev, const ast::Program& program, const std::set<const Stmt*>& needed,
+                 const std::shared_ptr<Scope>& scope, std::set<const Stmt*>* done = nullptr) {
+  for (auto& s : program.stmts) {
+    const bool always = s->kind == Stmt::Kind::seed || s->kind == Stmt::Kind::precision;
+    const bool wanted = (s->kind == Stmt::Kind::let || s->kind == Stmt::Kind::var) && needed.count(s.get());
+    if ((!always && !wanted) || (done && !done->insert(s.get()).second)) continue;
+    exec_top(ev, *s, scope);
+  }
+}
+
 void compile_test(SourceManager& sources, const std::shared_ptr<ast::Program>& program, const ast::TestStmt& test,
                   const CompileOptions& options, Diagnostics& diags, host::Program& into) {
   Evaluator ev(sources, diags, options);
@@ -582,11 +595,7 @@ void compile_test(SourceManager& sources, const std::shared_ptr<ast::Program>& p
   FileScopes f = files.make_scopes();
   ev.global_scope = f.own;
   files.declare(*program, f, true);
-  auto needed = needed_by(*program, test, sources);
-  for (auto& s : program->stmts)
-    if (s->kind == Stmt::Kind::seed || s->kind == Stmt::Kind::precision ||
-        (s->kind == Stmt::Kind::let && needed.count(s.get())) || (s->kind == Stmt::Kind::var && needed.count(s.get())))
-      exec_top(ev, *s, f.own);
+  exec_needed(ev, *program, needed_by(*program, sources.text(test.span), sources), f.own);
   auto scope = std::make_shared<Scope>(f.own);
   for (auto& s : test.body.stmts) {
     ev.exec(*s, scope);
@@ -619,6 +628,7 @@ Compilation evaluate(SourceManager& sources, uint32_t file, const CompileOptions
   bool parsed = !diags.has_errors();
   c.ev = std::make_unique<Evaluator>(sources, diags, options);
   Evaluator& ev = *c.ev;
+  if (options.seed) ev.program->seed = *options.seed;
   open_library(ev);
   ev.impl->asts.push_back(c.ast);
   std::error_code ec;
@@ -675,6 +685,11 @@ std::unique_ptr<host::Program> compile(SourceManager& sources, uint32_t file, co
   return out;
 }
 
+void check_declarations(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags) {
+  Compilation c = evaluate(sources, file, options, diags);
+  break_cycles(*c.ev, {c.scopes.own, c.scopes.imports});
+}
+
 std::vector<ConfigInfo> list_configs(SourceManager& sources, uint32_t file, Diagnostics& diags) {
   std::vector<ConfigInfo> out;
   auto program = syntax::parse(sources, file, diags);
@@ -708,6 +723,143 @@ std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const 
   }
   break_cycles(ev, {c.scopes.own, c.scopes.imports});
   diags.leave_library(sources);
+  return out;
+}
+
+// ---------------------------------------------------------------- drivers
+
+TensorValue as_labels(Evaluator& ev, const TensorValue& ints, int64_t classes, Span span) {
+  TensorValue out = ints;
+  if (ints.type.dtype != graph::DType::i32)
+    out = ev.tensor(graph::cast(ev.graph(), ev.node(ints), graph::DType::i32, span), span);
+  // The stricter of two ranges holds.
+  if (!*ints.adapts || **ints.adapts > classes) *ints.adapts = classes;
+  out.classes = Dim(classes);
+  return out;
+}
+
+namespace {
+
+/// Everything that the step gives, each tensor with its place in the records and tuples around it.
+void flatten_outputs(Evaluator& ev, const Value& v, const std::string& name, Span span, DriverProgram& out) {
+  auto below = [&](const std::string& part) { return name.empty() ? part : name + "." + part; };
+  if (v.is_poison()) return;
+  if (auto s = v.ptr<SequenceValue>()) {
+    for (size_t i = 0; i < s->items.size(); ++i) flatten_outputs(ev, s->items[i], below(std::to_string(i)), span, out);
+    return;
+  }
+  if (auto r = v.ptr<RecordValue>()) {
+    for (size_t i = 0; i < r->items.size(); ++i) flatten_outputs(ev, r->items[i], below(r->names[i]), span, out);
+    return;
+  }
+  if (!v.get<TensorValue>() && !v.get<Dim>() && !v.get<double>() && !v.get<bool>() && !v.get<RuntimeValue>()) {
+    ev.error(Code::HostValueNeeded, span, fmt::format("only tensors can be handed out, but this is {}", describe(v)));
+    return;
+  }
+  auto t = ev.to_tensor(v, std::nullopt, span);
+  if (!t) return;
+  DriverProgram::Output o;
+  o.name = name;
+  o.type = t->type;
+  if (t->classes && t->classes->is_constant()) o.classes = t->classes->value();
+  o.reg = ev.reg_of(Value(*t, span), span);
+  out.outputs.push_back(std::move(o));
+}
+
+void list_state(const OptimizerInstance& opt, DriverProgram& out) {
+  const ast::OptimizerStmt& decl = *opt.klass->decl;
+  out.state.push_back({"updates", opt.updates});
+  for (auto& [cell, count] : opt.own_updates) out.state.push_back({fmt::format("{}.updates", cell->path), count});
+  for (size_t g = 0; g < opt.groups.size(); ++g) {
+    const OptimizerGroup& group = opt.groups[g];
+    out.scheduled |= !group.schedule.is_none();
+    out.state.push_back({opt.groups.size() == 1 ? "lr" : fmt::format("groups.{}.lr", g), group.lr});
+    for (size_t i = 0; i < group.state.size(); ++i)
+      for (size_t k = 0; k < group.state[i].size(); ++k)
+        out.state.push_back(
+            {fmt::format("{}.{}", group.params[i]->path, decl.states[k].name.text), group.state[i][k].first});
+  }
+  for (auto& [site, window] : opt.windows) {
+    out.state.push_back({"accumulated.count", window.count});
+    out.state.push_back({"accumulated.weight", window.weight});
+    for (auto& [cell, sum] : window.sums) out.state.push_back({fmt::format("{}.accumulated", cell->path), sum});
+  }
+}
+
+/// Executes what `text` says, as statements of a file of its own.
+void exec_text(Evaluator& ev, const std::string& name, const std::string& text, const std::shared_ptr<Scope>& scope) {
+  std::shared_ptr<ast::Program> ast = syntax::parse(ev.sources, ev.sources.add(name, text), ev.diags);
+  ev.impl->asts.push_back(ast);
+  if (ev.diags.has_errors()) return;
+  for (auto& s : ast->stmts) exec_top(ev, *s, scope);
+}
+
+void build_driver(Evaluator& ev, const Compilation& c, const Driver& driver, const std::shared_ptr<Scope>& scope,
+                  DriverProgram& out) {
+  const std::string model = "let model = " + driver.layer;
+  std::set<const Stmt*> done;
+  exec_needed(ev, *c.ast, needed_by(*c.ast, driver.layer, ev.sources), c.scopes.own, &done);
+  exec_text(ev, "<layer>", model, scope);
+  if (ev.diags.has_errors()) return;
+  Scope::Entry* entry = scope->find_here("model");
+  auto layer = entry ? entry->value.ptr<LayerInstance>() : nullptr;
+  if (!layer) {
+    ev.error(Code::LayerDeclaration, entry ? entry->span : Span{},
+             fmt::format("a layer is wanted, but this is {}", entry ? describe(entry->value) : "nothing"));
+    return;
+  }
+  // What only the step needs comes after the layer, whose draws are so the same in every driver.
+  exec_needed(ev, *c.ast, needed_by(*c.ast, driver.setup + " " + driver.step, ev.sources), c.scopes.own, &done);
+  if (!build_layer(ev, layer)) return;
+  if (!driver.setup.empty()) exec_text(ev, "<setup>", driver.setup, scope);
+  if (ev.diags.has_errors()) return;
+  if (!driver.step.empty()) {
+    std::vector<std::shared_ptr<std::optional<int64_t>>> adapted;
+    for (const Driver::Input& input : driver.inputs) {
+      host::Type type = host_type(host::Type::Kind::tensor);
+      type.tensor = input.type;
+      type.classes = input.classes.value_or(0);
+      out.inputs.push_back(ev.new_reg(type));
+      Value v = ev.from_reg(out.inputs.back(), type, {});
+      adapted.push_back(std::make_shared<std::optional<int64_t>>(input.classes));
+      if (input.adapts && !input.classes) v.get<TensorValue>()->adapts = adapted.back();
+      scope->define(input.name, std::move(v), {}).used = true;
+    }
+    host::Instr& step = ev.emit(Op::scope, {});
+    step.label = ev.impl->labels++;
+    out.step = &step;
+    ev.begin_block(step.then_block);
+    // A step is a pass of the caller's loop, whose end nobody knows: `accumulate` goes on from step to step.
+    ev.loop_end_actions.emplace_back();
+    exec_text(ev, "<step>", "let result = " + driver.step, scope);
+    if (Scope::Entry* result = scope->find_here("result"); result && !ev.diags.has_errors())
+      flatten_outputs(ev, result->value, "", result->span, out);
+    ev.loop_end_actions.pop_back();
+    ev.end_block();
+    for (auto& a : adapted) out.classes.push_back(*a);
+  }
+  out.root = layer->root;
+  for (auto& [site, reg] : ev.impl->draw_counters)
+    out.state.push_back({fmt::format("draws.{}", out.state.size()), reg});
+  if (Scope::Entry* opt = scope->find_here("opt"))
+    if (auto o = opt->value.ptr<OptimizerInstance>()) list_state(*o, out);
+}
+
+}  // namespace
+
+std::optional<DriverProgram> compile_driver(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                            const Driver& driver, Diagnostics& diags) {
+  Compilation c = evaluate(sources, file, options, diags);
+  Evaluator& ev = *c.ev;
+  DriverProgram out;
+  auto scope = std::make_shared<Scope>(c.scopes.own);
+  if (!diags.has_errors()) {
+    build_driver(ev, c, driver, scope, out);
+    out.program = finish(ev);
+  }
+  scope->entries().clear();
+  break_cycles(ev, {c.scopes.own, c.scopes.imports});
+  if (diags.has_errors() || !out.program) return std::nullopt;
   return out;
 }
 

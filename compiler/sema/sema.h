@@ -16,6 +16,7 @@ struct CompileOptions {
   std::map<std::string, std::string> configs;  ///< overrides from the command line, by name, as text
   std::string program_dir;                     ///< where imports and data are looked for besides the working directory
   bool tests = false;                          ///< make Program::tests instead of the body (`nnlc test`)
+  std::optional<uint64_t> seed;                ///< instead of the program's own
 };
 
 /// Compiles file `file` of `sources` (imports are read and added). Null if there were errors.
@@ -27,6 +28,9 @@ struct BuiltinInfo {
   std::string_view name, signature, doc;
 };
 std::vector<BuiltinInfo> list_builtins();
+
+/// Syntax, names and configs only: the program's statements aren't executed, nor is the data read that they name.
+void check_declarations(SourceManager& sources, uint32_t file, const CompileOptions& options, Diagnostics& diags);
 
 /// What a program can be told from the command line.
 struct ConfigInfo {
@@ -60,5 +64,49 @@ struct LayerInfo {
 };
 std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const CompileOptions& options,
                                    Diagnostics& diags);
+
+/// What somebody who embeds the compiler does with a program's declarations: makes a layer, calls it, trains it, on
+/// tensors of his own. Each part is NNL text, evaluated like a test of the program: with its declarations, its seed and
+/// those of its `let`s that the text needs, and none of its other statements.
+struct Driver {
+  struct Input {
+    std::string name;  ///< in the step
+    graph::TensorType type;
+    /// An int tensor: where class(C) is wanted it is taken for one, and whoever runs the program checks its range.
+    bool adapts = false;
+    std::optional<int64_t> classes;  ///< it is a class(C) from the start
+  };
+  std::string layer;  ///< an expression that makes the layer; the other parts know it as `model`
+  std::string setup;  ///< statements that run once, before the first step: `let opt = Adam(model)`
+  std::string step;   ///< an expression, run as often as wanted; empty: there is none
+  std::vector<Input> inputs;
+};
+
+/// A driver as a program whose body ends in one scope instruction, the step; what stands before it is the setup.
+struct DriverProgram {
+  struct Output {
+    std::string name;  ///< the record's field, or the position; empty where the step gives one tensor
+    host::Reg reg = host::kNoReg;
+    graph::TensorType type;
+    int64_t classes = 0;
+  };
+  /// What one step hands to the next besides the program's persistents: the optimizer's state, counters. Two drivers
+  /// that differ in the types of their inputs only have the same names.
+  struct State {
+    std::string name;
+    host::Reg reg = host::kNoReg;
+  };
+  std::unique_ptr<host::Program> program;
+  std::string root;  ///< of the layer's persistents
+  std::vector<host::Reg> inputs;
+  std::vector<std::optional<int64_t>> classes;  ///< per input: the C of the class(C) it was taken for
+  std::vector<Output> outputs;
+  std::vector<State> state;
+  bool scheduled = false;  ///< the learning rate follows a schedule
+  const host::Instr* step = nullptr;
+};
+/// Adds the driver's texts to `sources`. nullopt if there were errors.
+std::optional<DriverProgram> compile_driver(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                            const Driver& driver, Diagnostics& diags);
 
 }  // namespace nnlc::sema

@@ -468,6 +468,9 @@ bool Evaluator::match_type(const ast::TypeExpr& t, Value& v, DimBindings& dims, 
     if (!x) return false;
     v = Value(*x, v.span);
   }
+  if (const TensorValue& ints = *v.get<TensorValue>(); t.kind == K::klass && t.classes && ints.adapts && !ints.classes)
+    if (auto want = eval_dim(*this, *t.classes, dims, scope); want && want->is_constant())
+      v = Value(as_labels(*this, ints, want->value(), at), v.span);
   const TensorValue& x = *v.get<TensorValue>();
   if (t.kind == K::klass) {
     if (!x.classes) {
