@@ -30,8 +30,8 @@ bool Session::load(const std::string& path) {
     return false;
   }
   file = sources.add(path, std::move(*text));
-  compile_options.program_dir = std::filesystem::path(path).parent_path().string();
-  if (compile_options.program_dir.empty()) compile_options.program_dir = ".";
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  compile_options.program_dir = folder.empty() ? std::string(1, '.') : folder;
   return true;
 }
 
