@@ -128,10 +128,7 @@ class CpuStep : public CompiledStep {
     if (l.single && thread != 0) return;
     int64_t count = l.single ? 1 : threads;
     void* const* args = args_.data() + first_[i];
-    if (kernels_[l.kernel])
-      kernels_[l.kernel](args, scratch_.get(), thread, count);
-    else
-      run_library(plan_.kernels[l.kernel], args, thread, count);
+    kernels_[l.kernel](args, scratch_.get(), thread, count);
   }
 
   std::shared_ptr<nnl::Team> team_;
@@ -165,7 +162,6 @@ class CpuBackend : public Backend {
       auto& k = plan.kernels[i];
       texts.push_back(loop::print(k));
       names.push_back("nnl_" + content_hash(texts.back()));
-      if (k.kind == loop::Kernel::Kind::library) continue;
       scratch = std::max(scratch, scratch_bytes(k, jit_->target(), threads()));
       if (auto it = known_.find(texts.back()); it != known_.end())
         kernels[i] = it->second;
@@ -190,7 +186,7 @@ class CpuBackend : public Backend {
     std::vector<std::string> names;
     for (size_t i = 0; i < plan.kernels.size(); i++) {
       names.push_back(fmt::format("k{}", i));
-      if (plan.kernels[i].kind != loop::Kernel::Kind::library) all.push_back(int(i));
+      all.push_back(int(i));
     }
     std::string out;
     for (auto& m : modules(plan, all, names))

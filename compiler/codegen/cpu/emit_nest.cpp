@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "compiler/codegen/cpu/emit_library.h"
 #include "compiler/codegen/cpu/expr_emitter.h"
 #include "compiler/codegen/cpu/gemm.h"
 #include "compiler/codegen/cpu/kernels.h"
@@ -488,6 +489,7 @@ void emit_gemm_kernel(Builder& b, const Kernel& k, const std::vector<Value*>& ar
 }  // namespace
 
 int64_t scratch_bytes(const Kernel& k, const Target& target, int threads) {
+  if (k.kind == Kernel::Kind::library) return library_scratch_bytes(k, threads);
   if (k.kind != Kernel::Kind::gemm) return 0;
   return gemm_scratch_bytes(spec_of(k), callbacks_of(k, {}), target, threads);
 }
@@ -503,6 +505,8 @@ void emit_kernel(Builder& b, const Kernel& k, const std::string& name, int threa
   }
   if (k.kind == Kernel::Kind::gemm)
     emit_gemm_kernel(b, k, args, b.arg(1), b.arg(2), b.arg(3), threads);
+  else if (k.kind == Kernel::Kind::library)
+    emit_library(b, k, args, b.arg(1), b.arg(2), b.arg(3));
   else
     NestEmitter(b, k, args).run(b.arg(2), b.arg(3));
   b.CreateRetVoid();

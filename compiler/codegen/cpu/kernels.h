@@ -15,7 +15,4 @@ void emit_kernel(Builder& b, const loop::Kernel& k, const std::string& name, int
 /// Scratch of a kernel, for all threads together.
 int64_t scratch_bytes(const loop::Kernel& k, const Target& target, int threads);
 
-/// Kernels of Kernel::Kind::library: the share of one thread.
-void run_library(const loop::Kernel& k, void* const* args, int64_t thread, int64_t threads);
-
 }  // namespace nnlc::codegen::cpu
