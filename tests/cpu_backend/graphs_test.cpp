@@ -331,7 +331,10 @@ TEST_CASE("a second start takes its code from the cache") {
   auto inputs = inputs_for(g, 3);
   std::vector<std::string> first;
   for (int i = 0; i < 2; i++) {
-    auto backend = codegen::make_cpu_backend({1, "", true, folder});
+    codegen::CpuOptions options;
+    options.threads = 1;
+    options.cache_dir = folder;
+    auto backend = codegen::make_cpu_backend(options);
     auto got = test::run(*backend, g, inputs);
     if (i == 0) first = got;
     CHECK((got == first));

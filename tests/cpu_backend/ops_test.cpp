@@ -13,7 +13,13 @@ using namespace graph;
 codegen::Backend& cpu(const std::string& features, int threads) {
   static std::map<std::pair<std::string, int>, std::unique_ptr<codegen::Backend>> made;
   auto& b = made[{features, threads}];
-  if (!b) b = codegen::make_cpu_backend({threads, features, false, "", false});
+  if (!b) {
+    codegen::CpuOptions options;
+    options.threads = threads;
+    options.features = features;
+    options.use_cache = options.adapt_threads = false;
+    b = codegen::make_cpu_backend(options);
+  }
   return *b;
 }
 
