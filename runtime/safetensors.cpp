@@ -53,6 +53,12 @@ std::string ticked(const std::string& name) {
   return "`" + (name.size() > 120 ? name.substr(0, 117) + "..." : name) + "`";
 }
 
+int64_t bytes_of(const SafetensorsItem& item) {
+  int64_t bytes = element_bytes(item.dtype);
+  for (int64_t d : item.shape) bytes *= d;
+  return bytes;
+}
+
 /// A whole number that fits into int64_t.
 std::optional<int64_t> size_in(const json& v) {
   if (v.is_number_unsigned()) {
@@ -227,9 +233,8 @@ std::optional<Error> SafetensorsFile::read(const SafetensorsEntry& e, void* out)
   return std::nullopt;
 }
 
-std::optional<Error> write_safetensors(const std::string& path, std::vector<SafetensorsItem> items,
-                                       const std::map<std::string, std::string>& metadata) {
-  namespace fs = std::filesystem;
+data::Result<std::string> safetensors_header(std::vector<SafetensorsItem>& items,
+                                             const std::map<std::string, std::string>& metadata) {
   // As the reference implementation: wide elements first, so that each tensor is aligned, then by name.
   std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) {
     const int64_t wa = element_bytes(a.dtype), wb = element_bytes(b.dtype);
@@ -237,24 +242,31 @@ std::optional<Error> write_safetensors(const std::string& path, std::vector<Safe
   });
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::vector<int64_t> sizes;
   int64_t at = 0;
   for (const SafetensorsItem& item : items) {
-    int64_t bytes = element_bytes(item.dtype);
-    for (int64_t d : item.shape) bytes *= d;
+    const int64_t bytes = bytes_of(item);
     if (item.name == "__metadata__" || header.contains(item.name))
-      return Error{path + ": two tensors are called " + ticked(item.name), ""};
+      return Error{"two tensors are called " + ticked(item.name), ""};
     header[item.name] = {{"dtype", type_of(item.dtype)}, {"shape", item.shape}, {"data_offsets", {at, at + bytes}}};
-    sizes.push_back(bytes);
     at += bytes;
   }
   std::string text;
   try {
     text = header.dump();
   } catch (const json::exception&) {
-    return Error{path + ": a tensor's name or a metadata text is not UTF-8", ""};
+    return Error{"a tensor's name or a metadata text is not UTF-8", ""};
   }
   while (text.size() % 8 != 0) text += ' ';
+  std::string length;
+  for (size_t i = 0; i < 8; ++i) length += static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i));
+  return length + text;
+}
+
+std::optional<Error> write_safetensors(const std::string& path, std::vector<SafetensorsItem> items,
+                                       const std::map<std::string, std::string>& metadata) {
+  namespace fs = std::filesystem;
+  auto header = safetensors_header(items, metadata);
+  if (!header) return Error{path + ": " + header.error().message, header.error().help};
 
   // A symbolic link is kept: what it points to is replaced.
   std::error_code ec;
@@ -268,12 +280,9 @@ std::optional<Error> write_safetensors(const std::string& path, std::vector<Safe
     return Error{path + ": can't be written: " + std::strerror(why),
                  why == ENOENT && !folder.empty() ? "make the folder " + folder.string() : ""};
   }
-  unsigned char length[8];
-  for (size_t i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(static_cast<uint64_t>(text.size()) >> (8 * i));
-  auto error = write_all(fd, path, length, 8);
-  if (!error) error = write_all(fd, path, text.data(), text.size());
+  auto error = write_all(fd, path, header->data(), header->size());
   for (size_t i = 0; i < items.size() && !error; ++i)
-    error = write_all(fd, path, items[i].data, static_cast<size_t>(sizes[i]));
+    error = write_all(fd, path, items[i].data, static_cast<size_t>(bytes_of(items[i])));
   if (!error && ::fsync(fd) != 0 && errno != EINVAL)
     error = Error{path + ": can't be written: " + std::strerror(errno), ""};
   if (::close(fd) != 0 && !error) error = Error{path + ": can't be written: " + std::strerror(errno), ""};

@@ -49,6 +49,9 @@ struct SafetensorsItem {
   std::vector<int64_t> shape;
   const void* data;
 };
+/// What a file begins with: the length of the JSON header and the header. Puts the items into the order of their data.
+data::Result<std::string> safetensors_header(std::vector<SafetensorsItem>& items,
+                                             const std::map<std::string, std::string>& metadata = {});
 /// Writes beside the file and renames when all is on disk: a failure or a kill leaves the old file whole.
 std::optional<data::Error> write_safetensors(const std::string& path, std::vector<SafetensorsItem> items,
                                              const std::map<std::string, std::string>& metadata = {});

@@ -20,7 +20,6 @@ namespace {
 /// typing errors.
 constexpr std::pair<const char*, const char*> kNotYet[] = {
     {"verify-resume", "proves that a killed and restarted run gives the same bits"},
-    {"build", "makes a library and a C header that need no compiler at run time"},
     {"predict", "runs one inference"},
     {"lsp", "the language server"},
 };
@@ -32,7 +31,7 @@ std::string as_option(std::string name) {
 }
 
 /// The commands to which the configs of a program are options.
-constexpr const char* kWithConfigs[] = {"run", "check", "test", "emit", "summary", "hash", "explain"};
+constexpr const char* kWithConfigs[] = {"run", "check", "test", "emit", "summary", "hash", "explain", "build"};
 
 /// Help as CLI11 lays it out, without its own words for types and checks: "--threads N".
 struct HelpFormat : CLI::Formatter {
@@ -139,6 +138,10 @@ struct Parser {
     opt->add_flag("--time-passes", o.time_passes, "print how long each pass took");
     opt->footer("The graph is verified when it was read and after every pass. For developers of nnlc.");
 
+    CLI::App* build = command("build", "make a C library of a layer that needs no compiler at run time");
+    one_file(build);
+    build_options(build);
+
     CLI::App* doc = command("doc", "print the source of a layer, loss, optimizer or function of the standard library");
     doc->add_option("NAME", o.files, "its name; without one: everything there is")->type_name("");
 
@@ -187,6 +190,31 @@ struct Parser {
   }
   void files(CLI::App* sub) { sub->add_option("FILE", o.files, "programs")->required()->type_name(""); }
   void one_file(CLI::App* sub) { sub->add_option("FILE", file, "the program")->required()->type_name(""); }
+  void build_options(CLI::App* sub) {
+    Options::Build& b = o.build;
+    sub->add_option("--export", b.layer, "the layer: a variable, or a class of which the program makes one")
+        ->required()
+        ->type_name("LAYER");
+    sub->add_option("-o,--output", b.out, "the folder to write to; made if need be")->required()->type_name("DIR");
+    sub->add_option("--batch", b.batches, "rows of the forward passes: a function for each number (default 1)")
+        ->delimiter(',')
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+        ->type_name("N,N…");
+    sub->add_flag("--train", b.train, "also the training step: forward, backward and optimizer in one call");
+    sub->add_option("--step", b.line, "the line of the `minimize`, where the program has several")
+        ->check(CLI::PositiveNumber)
+        ->type_name("LINE");
+    sub->add_option("--weights", b.weights, "a safetensors file; without: the initial values by the program's seed")
+        ->type_name("FILE");
+    sub->add_flag("--weights-beside", b.beside, "weights in a file beside the library instead of inside");
+    sub->add_option("--cpu", b.cpu, "the CPU to run on: native, avx512, avx2 or generic")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"native", "avx512", "avx2", "generic"}))
+        ->type_name("CPU");
+    sub->add_option("--prefix", b.prefix, "of all names in C (default: from the layer's name)")->type_name("NAME");
+    sub->add_flag("--force", b.force, "replace files that nnlc build didn't write");
+    sub->footer("The configs of the program are options here too: `nnlc build FILE --hidden 64 --export Net -o out`.");
+  }
   void machine_options(CLI::App* sub) {
     sub->add_option("--threads", o.threads, "threads of the CPU backend; 0: as many as the process may use")
         ->check(CLI::Range(0, 1024))

@@ -33,6 +33,15 @@ struct Options {
   std::string runs_dir = "runs";
   bool profile = false, all = false;  ///< explain
   std::string filter;                 ///< test: only titles that contain it
+
+  struct Build {
+    std::string layer;  ///< --export
+    std::string out;    ///< -o
+    std::string prefix, weights, cpu = "native";
+    std::vector<int64_t> batches = {1};
+    bool train = false, beside = false, force = false;
+    uint32_t line = 0;  ///< --step; 0: not given
+  } build;
 };
 
 /// The exit statuses of every command.

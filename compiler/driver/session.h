@@ -54,6 +54,7 @@ int hash_command(const Options& options);
 int opt_command(const Options& options);
 int summary_command(const Options& options);  // commands_summary.cpp
 int explain_program(const Options& options);  // commands_explain.cpp
+int build_command(const Options& options);    // commands_build.cpp
 int explain_command(const Options& options);  // commands_doc.cpp
 int doc_command(const Options& options);
 int diff_command(const Options& options);  // commands_diff.cpp

@@ -106,6 +106,28 @@ struct Persistent {
   std::vector<std::string> aliases;  ///< further paths of tied parameters
 };
 
+/// An optimizer's registers.
+struct Optimizer {
+  std::string name;        ///< of its declaration: "Adam"
+  Reg updates = kNoReg;    ///< int: updates already made
+  std::vector<Reg> rates;  ///< float: the rate of each group
+  struct State {
+    std::string root, path;  ///< of the parameter
+    std::string name;        ///< of the state's declaration: "exp_avg"
+    Reg reg = kNoReg;
+    graph::TensorType type;
+  };
+  std::vector<State> states;
+};
+
+/// A `minimize` that was compiled: once for each statement and each number of rows that reaches it.
+struct Minimize {
+  Span span;
+  /// What the block gives, the loss first. kNoReg: nothing in the program reads it.
+  std::vector<std::pair<std::string, Reg>> results;
+  bool accumulates = false;
+};
+
 class MappedDataset;  // mapped.h
 
 struct Program {
@@ -113,6 +135,9 @@ struct Program {
   std::deque<Step> steps;  ///< index = Instr::step; addresses are stable
   Block body;
   std::vector<Persistent> persistents;
+  std::vector<Optimizer> optimizers;
+  std::vector<Minimize> minimizes;
+  std::vector<std::pair<Reg, std::string>> names;                 ///< of the top level's values
   std::vector<std::shared_ptr<nnl::data::Dataset>> datasets;      ///< of `dataset_row` and its like (exec/builtins.cpp)
   std::vector<std::shared_ptr<MappedDataset>> mapped;             ///< data sets that read through a step
   std::vector<std::shared_ptr<const nnl::data::Text>> text_data;  ///< of `text_encode` and `text_decode`

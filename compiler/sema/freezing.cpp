@@ -93,8 +93,7 @@ void divide(Evaluator& ev, const Below& b, Span span) {
     move(u.layers, inside.layers, b.layers);
     move(u.cells, inside.cells, b.cells);
     copy(ev, inside.frozen, u.frozen, span);
-    for (auto& weak : ev.impl->optimizers)
-      if (auto opt = weak.lock()) count_apart(ev, *opt, inside.cells, span);
+    for (auto& opt : ev.impl->optimizers) count_apart(ev, *opt, inside.cells, span);
     units.push_back(std::move(inside));
   }
 }
@@ -146,8 +145,7 @@ bool set_frozen(Evaluator& ev, const Value& v, bool frozen, Span span) {
   };
   if (known) {
     divide(ev, b, span);
-    for (auto& weak : im.optimizers)
-      if (auto opt = weak.lock()) count_apart(ev, *opt, b.cells, span);
+    for (auto& opt : im.optimizers) count_apart(ev, *opt, b.cells, span);
   } else if (!std::all_of(b.layers.begin(), b.layers.end(), in_a_unit) ||
              !std::all_of(b.cells.begin(), b.cells.end(), in_a_unit)) {
     ev.unsupported(Code::FrozenInBranch, span,
@@ -195,8 +193,7 @@ void prepare_freezing(Evaluator& ev, const std::vector<const ast::Expr*>& target
       }
       u.frozen = ev.new_reg(truth());
       copy(ev, u.frozen, ev.reg_of(Value(frozen), span), span);
-      for (auto& weak : im.optimizers)
-        if (auto opt = weak.lock()) count_apart(ev, *opt, u.cells, span);
+      for (auto& opt : im.optimizers) count_apart(ev, *opt, u.cells, span);
       im.freeze_units.push_back(std::move(u));
     }
   }

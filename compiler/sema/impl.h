@@ -112,7 +112,7 @@ struct Evaluator::Impl {
   };
   std::vector<FreezeUnit> freeze_units;
   bool freezing_known = false;  ///< in the variant of a statement for one state of all units
-  std::vector<std::weak_ptr<OptimizerInstance>> optimizers;
+  std::vector<std::shared_ptr<OptimizerInstance>> optimizers;  ///< all that the program makes
   host::Reg map_counter = host::kNoReg;  ///< inside the function of `data.map`: what random draws count by
   std::vector<const void*> calls;        ///< declarations being inlined, to refuse recursion
 
@@ -128,6 +128,14 @@ struct Evaluator::Impl {
   bool suggesting = false;                                            ///< inside a trial for a message
   std::map<const LayerInstance*, std::vector<ArgValue>> first_calls;  ///< of roots
   std::vector<LayerCall>* layer_calls = nullptr;                      ///< where calls of layers are noted
+
+  // training
+  struct Minimized {
+    Span span;
+    std::vector<std::pair<std::string, std::shared_ptr<TensorCell>>> results;
+    bool accumulates = false;
+  };
+  std::vector<Minimized> minimized;
 
   // programs and libraries
   std::vector<std::shared_ptr<ast::Program>> asts;
@@ -242,6 +250,16 @@ Value for_each_freezing(Evaluator& ev, Span span, const std::function<Value()>& 
 /// `step` of the parameters that may be frozen is counted for themselves: registers for those that have none.
 void count_apart(Evaluator& ev, OptimizerInstance& opt, const std::vector<std::shared_ptr<ParamCell>>& cells,
                  Span span);
+
+// ---- exports.cpp
+/// Fills the optimizers, minimizes and names of a finished program.
+void describe_training(Evaluator& ev);
+/// What was asked for by a variable's or a class' name; null: reported. A class that the program never makes is made
+/// here with its defaults.
+std::shared_ptr<LayerInstance> find_exported(Evaluator& ev, const std::shared_ptr<Scope>& scope,
+                                             const std::string& name);
+/// The forward of a layer with its registers; false: reported.
+bool export_forward(Evaluator& ev, const std::shared_ptr<LayerInstance>& layer, LayerExport& out);
 
 // ---- sema.cpp
 bool load_library(Evaluator& ev, int file);

@@ -493,6 +493,7 @@ std::unique_ptr<host::Program> finish(Evaluator& ev) {
   for (auto& i : ev.program->body) body.push_back(std::move(i));
   ev.program->body = std::move(body);
   finish_steps(ev);
+  describe_training(ev);
   return std::move(ev.program);
 }
 
@@ -861,6 +862,25 @@ std::optional<DriverProgram> compile_driver(SourceManager& sources, uint32_t fil
   break_cycles(ev, {c.scopes.own, c.scopes.imports});
   if (diags.has_errors() || !out.program) return std::nullopt;
   return out;
+}
+
+std::unique_ptr<host::Program> compile_layer(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                             const std::string& name, LayerExport& out, Diagnostics& diags) {
+  Compilation c = evaluate(sources, file, options, diags);
+  Evaluator& ev = *c.ev;
+  std::unique_ptr<host::Program> program;
+  if (!diags.has_errors()) {
+    for (auto& s : c.ast->stmts) exec_top(ev, *s, c.scopes.own);
+    ev.flush();
+    finish_layers(ev);
+  }
+  if (!diags.has_errors())
+    if (auto layer = find_exported(ev, c.scopes.own, name); layer && export_forward(ev, layer, out)) {
+      ev.flush();
+      program = finish(ev);
+    }
+  break_cycles(ev, {c.scopes.own, c.scopes.imports});
+  return diags.has_errors() ? nullptr : std::move(program);
 }
 
 }  // namespace nnlc::sema

@@ -109,4 +109,21 @@ struct DriverProgram {
 std::optional<DriverProgram> compile_driver(SourceManager& sources, uint32_t file, const CompileOptions& options,
                                             const Driver& driver, Diagnostics& diags);
 
+/// One layer to be built ahead of time.
+struct LayerExport {
+  std::string class_name;
+  std::string root;  ///< of its persistents
+  Span span;         ///< where it is made
+  graph::Graph
+      forward;       ///< in inference mode. The rows are the size `rows`; what else was open is as in the first call
+  std::string rows;  ///< empty: the first argument has no axis that is open
+  /// Per input of `forward`: the register of a persistent, or kNoReg and the argument's name.
+  std::vector<std::pair<host::Reg, std::string>> inputs;
+  std::vector<std::string> outputs;
+};
+/// Compiles a program together with the layer that `name` (a variable or a class) names in it. Null if there were
+/// errors, an unknown or ambiguous name among them.
+std::unique_ptr<host::Program> compile_layer(SourceManager& sources, uint32_t file, const CompileOptions& options,
+                                             const std::string& name, LayerExport& out, Diagnostics& diags);
+
 }  // namespace nnlc::sema

@@ -339,6 +339,28 @@ void accumulate_step(Evaluator& ev, OptimizerInstance& opt, const ast::BlockCall
   }
 }
 
+/// The tensors that the block gives, with the names that they have there; the loss first.
+std::vector<std::pair<std::string, std::shared_ptr<TensorCell>>> results_of(const ast::Block& body,
+                                                                            const Value& result) {
+  std::vector<std::pair<std::string, std::shared_ptr<TensorCell>>> out;
+  auto add = [&](std::string name, const Value& v) {
+    if (auto* t = v.get<TensorValue>(); t && t->cell) out.emplace_back(std::move(name), t->cell);
+  };
+  auto tuple = result.ptr<SequenceValue>();
+  if (!tuple) {
+    add("loss", result);
+    return out;
+  }
+  const ast::TupleExpr* written = nullptr;
+  if (auto* last = body.stmts.empty() ? nullptr : ast::dyn<ast::ExprStmt>(body.stmts.back().get()))
+    written = ast::dyn<ast::TupleExpr>(last->value.get());
+  for (size_t i = 0; i < tuple->items.size(); i++) {
+    auto* name = written && i < written->items.size() ? ast::dyn<ast::NameExpr>(written->items[i].get()) : nullptr;
+    add(i == 0 ? "loss" : name ? name->name : fmt::format("result{}", i), tuple->items[i]);
+  }
+  return out;
+}
+
 }  // namespace
 
 namespace {
@@ -461,6 +483,7 @@ Value Evaluator::eval_minimize(const ast::BlockCallExpr& e, const std::shared_pt
       apply_updates(*this, *opt, params, grads, span);
       check();
     }
+    if (!context.dry) impl->minimized.push_back({span, results_of(e.body, result), o.accumulate > 1});
   }
   return result;
 }

@@ -121,6 +121,23 @@ std::string emit_file(Module& module, TargetMachine& machine, CodeGenFileType ty
   return std::string(buffer.data(), buffer.size());
 }
 
+std::unique_ptr<TargetMachine> machine_for(const Target& target) {
+  return must(machine_builder(target).createTargetMachine(), "target machine");
+}
+
+IrModule empty_module(const Target& target, const std::string& layout, const std::string& name) {
+  IrModule ir;
+  ir.context = std::make_unique<LLVMContext>();
+  ir.module = std::make_unique<Module>(name, *ir.context);
+  ir.module->setDataLayout(layout);
+#if LLVM_VERSION_MAJOR >= 21
+  ir.module->setTargetTriple(Triple(target.triple));
+#else
+  ir.module->setTargetTriple(target.triple);
+#endif
+  return ir;
+}
+
 int64_t cache_bytes(int name, int64_t otherwise) {
   long v = sysconf(name);
   return v > 0 ? v : otherwise;
@@ -189,6 +206,17 @@ bool runs_here(const Target& target) {
   return true;
 }
 
+IrModule new_module(const Target& target, const std::string& name) {
+  return empty_module(target, machine_for(target)->createDataLayout().getStringRepresentation(), name);
+}
+
+std::string object_code(const Target& target, IrModule ir) {
+  verify(*ir.module);
+  auto machine = machine_for(target);
+  run_passes(*ir.module, machine.get());
+  return emit_file(*ir.module, *machine, CodeGenFileType::ObjectFile);
+}
+
 struct Jit::Impl {
   Target target;
   int threads = 1;
@@ -200,9 +228,7 @@ struct Jit::Impl {
   std::mutex stats_mutex;
   int count = 0;
 
-  std::unique_ptr<TargetMachine> machine() const {
-    return must(machine_builder(target).createTargetMachine(), "target machine");
-  }
+  std::unique_ptr<TargetMachine> machine() const { return machine_for(target); }
   std::string key_of(const Module& module) const {
     SmallVector<char, 0> buffer;
     raw_svector_ostream out(buffer);
@@ -277,18 +303,7 @@ std::string Jit::describe() const {
   return "LLVM " LLVM_VERSION_STRING ", " + impl_->target.level + " (" + impl_->target.cpu + ")";
 }
 
-IrModule Jit::new_module(const std::string& name) const {
-  IrModule ir;
-  ir.context = std::make_unique<LLVMContext>();
-  ir.module = std::make_unique<Module>(name, *ir.context);
-  ir.module->setDataLayout(impl_->layout);
-#if LLVM_VERSION_MAJOR >= 21
-  ir.module->setTargetTriple(Triple(impl_->target.triple));
-#else
-  ir.module->setTargetTriple(impl_->target.triple);
-#endif
-  return ir;
-}
+IrModule Jit::new_module(const std::string& name) const { return empty_module(impl_->target, impl_->layout, name); }
 
 void Jit::define(const std::string& symbol, void* address) {
   orc::SymbolMap map;
@@ -357,11 +372,6 @@ std::string Jit::assembly(IrModule ir) const {
   return emit_file(*ir.module, *tm, CodeGenFileType::AssemblyFile);
 }
 
-std::string Jit::object(IrModule ir) const {
-  verify(*ir.module);
-  auto tm = impl_->machine();
-  run_passes(*ir.module, tm.get());
-  return emit_file(*ir.module, *tm, CodeGenFileType::ObjectFile);
-}
+std::string Jit::object(IrModule ir) const { return object_code(impl_->target, std::move(ir)); }
 
 }  // namespace nnlc::codegen::cpu

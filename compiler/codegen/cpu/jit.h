@@ -43,6 +43,11 @@ struct IrModule {
   std::unique_ptr<llvm::Module> module;
 };
 
+/// An empty module with the target's layout and triple; the target may be one that this machine can't run.
+IrModule new_module(const Target& target, const std::string& name);
+/// A relocatable object, not linked; for building ahead of time.
+std::string object_code(const Target& target, IrModule module);
+
 struct JitStats {
   int modules = 0, cache_hits = 0;
   double passes_s = 0, codegen_s = 0, link_s = 0;
