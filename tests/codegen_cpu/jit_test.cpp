@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "compiler/codegen/cpu/ir_builder.h"
-#include "compiler/codegen/cpu/object_cache.h"
+#include "compiler/codegen/cache/object_cache.h"
 
 using namespace nnlc::codegen;
 using namespace nnlc::codegen::cpu;

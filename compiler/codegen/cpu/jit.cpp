@@ -23,7 +23,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "compiler/codegen/cpu/object_cache.h"
+#include "compiler/codegen/cache/object_cache.h"
 #include "runtime/team.h"
 
 namespace nnlc::codegen::cpu {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace nnlc::codegen::cpu {
+namespace nnlc::codegen {
 
 /// 128 bits, as 32 hex digits; not meant to resist an attacker who can write the folder (that one can replace objects
 /// anyway).
@@ -31,4 +31,4 @@ class ObjectCache {
   int64_t max_bytes_;
 };
 
-}  // namespace nnlc::codegen::cpu
+}  // namespace nnlc::codegen

@@ -1,4 +1,4 @@
-#include "compiler/codegen/cpu/object_cache.h"
+#include "compiler/codegen/cache/object_cache.h"
 
 #include <unistd.h>
 
@@ -12,7 +12,7 @@
 #include <fstream>
 #include <vector>
 
-namespace nnlc::codegen::cpu {
+namespace nnlc::codegen {
 namespace fs = std::filesystem;
 
 namespace {
@@ -156,4 +156,4 @@ void ObjectCache::trim() const {
   }
 }
 
-}  // namespace nnlc::codegen::cpu
+}  // namespace nnlc::codegen
