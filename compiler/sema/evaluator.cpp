@@ -187,7 +187,8 @@ std::optional<Value> find_member(Evaluator& ev, const Value& object, const ast::
 
 namespace {
 
-std::vector<std::string> member_names(const Value& object) {
+/// What may stand after `object.`: its members and methods, and for a tensor every function, since `x.f()` is `f(x)`.
+std::vector<std::string> member_names(const Value& object, Scope& scope) {
   std::vector<std::string> out;
   if (auto r = object.ptr<RecordValue>()) out = r->names;
   if (auto l = object.ptr<LayerInstance>()) {
@@ -199,12 +200,18 @@ std::vector<std::string> member_names(const Value& object) {
   }
   if (auto ns = object.ptr<NamespaceValue>())
     for (auto& [n, e] : ns->scope->entries()) out.push_back(n);
-  if (object.get<TensorValue>()) out = {"shape", "ndim", "numel", "dtype", "T"};
+  const bool tensor = object.get<TensorValue>() != nullptr;
+  if (tensor) out = {"shape", "ndim", "numel", "dtype", "T"};
   for (const Builtin* b : all_builtins())
     if (size_t dot = b->name.find('.'); dot != std::string_view::npos) {
       std::string method(b->name.substr(dot + 1));
       if (find_method(object, method) == b && method != "[]") out.push_back(method);
+    } else if (tensor) {
+      out.emplace_back(b->name);
     }
+  for (Scope* s = &scope; tensor && s; s = s->parent().get())
+    for (auto& [n, e] : s->entries())
+      if (e->value.get<FunctionValue>() || e->library_file >= 0) out.push_back(n);
   return out;
 }
 
@@ -215,7 +222,7 @@ Value eval_member(Evaluator& ev, const ast::MemberExpr& e, const std::shared_ptr
     if (!m->span.valid()) m->span = e.span;
     return *m;
   }
-  std::vector<std::string> names = member_names(object);
+  std::vector<std::string> names = member_names(object, *scope);
   auto d = ev.error(Code::UnknownMember, e.name.span, fmt::format("{} has no `{}`", describe(object), e.name.text));
   if (auto near = nearest(e.name.text, names))
     d.help(fmt::format("did you mean `{}`?", *near)).fix(e.name.span, *near);

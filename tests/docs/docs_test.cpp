@@ -107,4 +107,5 @@ void run_examples(const fs::path& document) {
 
 }  // namespace
 
-TEST_CASE("the language page") { run_examples(fs::path(REPOSITORY) / "docs" / "language.md"); }
+TEST_CASE("the language by example") { run_examples(fs::path(REPOSITORY) / "docs" / "language.md"); }
+TEST_CASE("the reference of the language") { run_examples(fs::path(REPOSITORY) / "docs" / "reference.md"); }
