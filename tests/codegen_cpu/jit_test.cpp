@@ -8,8 +8,8 @@
 #include <fstream>
 #include <thread>
 
-#include "compiler/codegen/cpu/ir_builder.h"
 #include "compiler/codegen/cache/object_cache.h"
+#include "compiler/codegen/cpu/ir_builder.h"
 
 using namespace nnlc::codegen;
 using namespace nnlc::codegen::cpu;

@@ -8,8 +8,8 @@
 #include <cstring>
 #include <map>
 
-#include "compiler/codegen/cpu/kernels.h"
 #include "compiler/codegen/cache/object_cache.h"
+#include "compiler/codegen/cpu/kernels.h"
 #include "compiler/loop/lower.h"
 #include "compiler/passes/passes.h"
 #include "runtime/team.h"

@@ -30,8 +30,8 @@ class CudaStep : public CompiledStep {
     std::vector<Entry> entries;
     std::vector<void*> functions;
   };
-  CudaStep(std::shared_ptr<Pool> pool, loop::Plan plan, std::vector<Ready> kernels, std::vector<std::shared_ptr<Module>> modules,
-           size_t inputs, std::vector<int> updates)
+  CudaStep(std::shared_ptr<Pool> pool, loop::Plan plan, std::vector<Ready> kernels,
+           std::vector<std::shared_ptr<Module>> modules, size_t inputs, std::vector<int> updates)
       : pool_(std::move(pool)),
         plan_(std::move(plan)),
         kernels_(std::move(kernels)),
@@ -56,7 +56,8 @@ class CudaStep : public CompiledStep {
     std::vector<Address> addresses;
     for (auto& s : slots_) addresses.push_back(s.first);
     run_on_device(addresses);
-    for (size_t i = inputs_; i < slots_.size(); ++i) pool_->device().download(buffers[i], slots_[i].first, slots_[i].second);
+    for (size_t i = inputs_; i < slots_.size(); ++i)
+      pool_->device().download(buffers[i], slots_[i].first, slots_[i].second);
   }
 
   /// slots: addresses of the inputs, then of the outputs.
@@ -181,7 +182,8 @@ std::unique_ptr<CompiledStep> CudaBackend::compile(graph::Graph g) {
     kernels.push_back({c.entries, c.functions});
     modules.push_back(c.module);
   }
-  return std::make_unique<CudaStep>(pool_, std::move(plan), std::move(kernels), std::move(modules), inputs, std::move(updates));
+  return std::make_unique<CudaStep>(pool_, std::move(plan), std::move(kernels), std::move(modules), inputs,
+                                    std::move(updates));
 }
 
 std::string CudaBackend::emit(graph::Graph g, const std::string& stage) {

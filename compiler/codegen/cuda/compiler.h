@@ -19,7 +19,8 @@ class Compiler {
   /// Throws DeviceError where NVRTC isn't found. cache_dir: as ObjectCache; "-" for none.
   explicit Compiler(const std::string& cache_dir, int wanted_major = 0);
 
-  /// arch: "sm_90". ptx: the virtual form, for readers. Throws DeviceError with NVRTC's log, which can only be a bug of the printer.
+  /// arch: "sm_90". ptx: the virtual form, for readers. Throws DeviceError with NVRTC's log, which can only be a bug of
+  /// the printer.
   Compiled compile(const std::string& source, const std::string& arch, bool ptx = false);
   std::string describe() const;  ///< "NVRTC 12.8"
   const Nvrtc& nvrtc() const { return *nvrtc_; }

@@ -1,5 +1,5 @@
-// What the CUDA backend needs of a GPU: memory, copies, compiled kernels, and sequences of launches that run again and again. The driver's
-// API is one implementation; the tests have another, which runs the same source on the CPU.
+// What the CUDA backend needs of a GPU: memory, copies, compiled kernels, and sequences of launches that run again and
+// again. The driver's API is one implementation; the tests have another, which runs the same source on the CPU.
 #pragma once
 #include <cstdint>
 #include <memory>

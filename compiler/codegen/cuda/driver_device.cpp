@@ -11,11 +11,11 @@ namespace nnlc::codegen::cuda {
 
 namespace {
 
-constexpr int kComputeMajor = 75, kComputeMinor = 76;                  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
-constexpr int kMaxDynamicShared = 8;                                   // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+constexpr int kComputeMajor = 75, kComputeMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+constexpr int kMaxDynamicShared = 8;                   // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 constexpr int64_t kSharedWithoutAsking = 48 << 10;
-constexpr unsigned kNonBlocking = 1;                                   // CU_STREAM_NON_BLOCKING
-constexpr int kCaptureThreadLocal = 1;                                 // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+constexpr unsigned kNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
+constexpr int kCaptureThreadLocal = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
 /// The driver, its context and the stream: shared by whatever outlives the device.
 struct Context {
@@ -92,10 +92,11 @@ class DriverSequence : public Sequence {
       std::vector<Address> values = call.args;
       std::vector<void*> pointers;
       for (auto& v : values) pointers.push_back(&v);
-      failed = failed ? failed
-                      : c_->driver.cuLaunchKernel(call.function, static_cast<unsigned>(call.blocks), 1, 1,
-                                                  static_cast<unsigned>(call.threads), 1, 1,
-                                                  static_cast<unsigned>(call.shared_bytes), c_->stream, pointers.data(), nullptr);
+      failed = failed
+                   ? failed
+                   : c_->driver.cuLaunchKernel(
+                         call.function, static_cast<unsigned>(call.blocks), 1, 1, static_cast<unsigned>(call.threads),
+                         1, 1, static_cast<unsigned>(call.shared_bytes), c_->stream, pointers.data(), nullptr);
     }
     void* graph = nullptr;
     const int ended = c_->driver.cuStreamEndCapture(c_->stream, &graph);
@@ -126,8 +127,8 @@ class DriverDevice : public Device {
   ~DriverDevice() override { c_->driver.cuStreamSynchronize(c_->stream); }
 
   std::string describe() const override {
-    return fmt::format("{} (sm_{}{}), driver for CUDA {}.{}, {}", c_->name, c_->major, c_->minor, c_->driver.version / 1000,
-                       c_->driver.version % 1000 / 10, compiler_.describe());
+    return fmt::format("{} (sm_{}{}), driver for CUDA {}.{}, {}", c_->name, c_->major, c_->minor,
+                       c_->driver.version / 1000, c_->driver.version % 1000 / 10, compiler_.describe());
   }
   Address allocate(int64_t bytes) override {
     c_->enter();
@@ -187,7 +188,8 @@ std::string list_devices() {
     out += fmt::format("no GPU: {}\n", driver.search.why);
     for (auto& t : driver.search.tried) out += fmt::format("  looked in {}\n", t);
   } else {
-    out += fmt::format("driver: {}, for CUDA {}.{}\n", driver.search.path, driver.version / 1000, driver.version % 1000 / 10);
+    out += fmt::format("driver: {}, for CUDA {}.{}\n", driver.search.path, driver.version / 1000,
+                       driver.version % 1000 / 10);
     for (int i = 0; i < driver.devices; ++i) {
       int device = 0, major = 0, minor = 0;
       size_t memory = 0;

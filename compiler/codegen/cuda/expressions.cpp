@@ -191,11 +191,13 @@ Expressions::Expressions(const loop::Kernel& kernel, Text& out) : k_(kernel), ou
 std::string Expressions::offset(const Affine& a) {
   std::string s = a.constant || a.terms.empty() ? fmt::format("{}", a.constant) : "";
   for (auto& [t, c] : a.terms) {
-    const std::string v =
-        t < kDynamic ? fmt::format("a{}", t)
-                     : fmt::format("(idx){}", get(k_.dynamics[static_cast<size_t>(t - kDynamic)].value));
-    if (!s.empty()) s += c < 0 ? " - " : " + ";
-    else if (c < 0) s += "-";
+    const std::string v = t < kDynamic
+                              ? fmt::format("a{}", t)
+                              : fmt::format("(idx){}", get(k_.dynamics[static_cast<size_t>(t - kDynamic)].value));
+    if (!s.empty())
+      s += c < 0 ? " - " : " + ";
+    else if (c < 0)
+      s += "-";
     const int64_t factor = std::abs(c);
     s += factor == 1 ? v : fmt::format("{} * {}", factor, v);
   }
@@ -254,8 +256,8 @@ std::string Expressions::print(const Expr& e) {
     case Fn::random: {
       constexpr const char* kinds[] = {"uniform", "normal", "bits"};
       const std::string step = get(e.args[0]);
-      const std::string draw = fmt::format("nnl_random_{}({:#x}ull, (u64){}, (u64)({}))", kinds[static_cast<int>(e.kind)],
-                                           e.key, step, offset(e.offset));
+      const std::string draw = fmt::format("nnl_random_{}({:#x}ull, (u64){}, (u64)({}))",
+                                           kinds[static_cast<int>(e.kind)], e.key, step, offset(e.offset));
       return e.kind == loop::RandomKind::bits ? draw : cast(draw, DType::f32, e.type);
     }
     case Fn::cast:
@@ -281,8 +283,8 @@ void Expressions::store(const std::vector<loop::Store>& stores) {
     places.push_back(fmt::format("p{}[{}]", s.buffer, offset(s.offset)));
   }
   for (size_t i = 0; i < stores.size(); ++i)
-    out_.line(fmt::format("{} = {};", places[i],
-                          to_memory(k_.args[static_cast<size_t>(stores[i].buffer)].type, values[i])));
+    out_.line(
+        fmt::format("{} = {};", places[i], to_memory(k_.args[static_cast<size_t>(stores[i].buffer)].type, values[i])));
 }
 
 void Expressions::visit(int id, std::vector<bool>& seen, std::vector<int>& out) const {

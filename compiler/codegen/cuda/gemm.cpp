@@ -1,5 +1,6 @@
-// Contractions: square tiles of A and B in shared memory, a small block of results a thread. 256 threads as 16 x 16; thread (ty, tx) has
-// the results at ty + 16 i, tx + 16 j of the tile, so that neighbouring threads store neighbouring elements.
+// Contractions: square tiles of A and B in shared memory, a small block of results a thread. 256 threads as 16 x 16;
+// thread (ty, tx) has the results at ty + 16 i, tx + 16 j of the tile, so that neighbouring threads store neighbouring
+// elements.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -33,7 +34,10 @@ Tile choose(const Gemm& g) {
   Tile best;
   for (int side : {32, 64, 128}) {
     Tile t{std::min<int>(side, static_cast<int>((g.m + kSide - 1) / kSide * kSide)),
-           std::min<int>(side, static_cast<int>((g.n + kSide - 1) / kSide * kSide)), side == 128 ? 8 : side == 64 ? 16 : 32};
+           std::min<int>(side, static_cast<int>((g.n + kSide - 1) / kSide * kSide)),
+           side == 128  ? 8
+           : side == 64 ? 16
+                        : 32};
     t.m = std::max(t.m, kSide), t.n = std::max(t.n, kSide);
     // Whole multiples of the threads' sides keep every thread busy.
     if (blocks(g, t.m, t.n) >= kEnoughBlocks) best = t;
@@ -48,7 +52,8 @@ class Contraction {
   Printed print();
 
  private:
-  void load(const char* to, int rows, int64_t rows_total, const char* first, int buffer, int64_t row_stride, int64_t k_stride);
+  void load(const char* to, int rows, int64_t rows_total, const char* first, int buffer, int64_t row_stride,
+            int64_t k_stride);
   void store();
 
   const Kernel& k;
@@ -114,24 +119,25 @@ Printed Contraction::print() {
   const DType t = k.args[0].type;
   type_ = graph::is_float(t) ? (t == DType::f64 ? "double" : "float") : register_type(t);
   const int64_t bytes = t == DType::f64 || t == DType::i64 ? 8 : 4;
-  const int m_tiles = static_cast<int>((g.m + tile.m - 1) / tile.m), n_tiles = static_cast<int>((g.n + tile.n - 1) / tile.n);
+  const int m_tiles = static_cast<int>((g.m + tile.m - 1) / tile.m),
+            n_tiles = static_cast<int>((g.n + tile.n - 1) / tile.n);
   const int a_size = tile.k * (tile.m + 1), b_size = tile.k * (tile.n + 1);
   out.indent = 1;
   out.line("NNL_SHARED(shared);");
   out.line(fmt::format("{0}* const A = ({0}*)shared;", type_));
   out.line(fmt::format("{0}* const B = A + {1};", type_, a_size));
   out.line(fmt::format("const int tid = threadIdx.x, ty = tid / {0}, tx = tid % {0};", kSide));
-  out.line(fmt::format("const idx n0 = (idx)(blockIdx.x % {}) * {}, m0 = (idx)(blockIdx.x / {} % {}) * {};", n_tiles, tile.n, n_tiles,
-                       m_tiles, tile.m));
+  out.line(fmt::format("const idx n0 = (idx)(blockIdx.x % {}) * {}, m0 = (idx)(blockIdx.x / {} % {}) * {};", n_tiles,
+                       tile.n, n_tiles, m_tiles, tile.m));
   out.line(fmt::format("const idx row = (idx)(blockIdx.x / {});", n_tiles * m_tiles));
   // Offsets of this product: the batch is the fastest of the dims outside.
   out.line(fmt::format("idx A_at = {}, B_at = {}, c_at = 0;", g.a_offset, g.b_offset));
-  out.line(fmt::format("{{ const idx b = row % {}; A_at += b * {}, B_at += b * {}, c_at += b * {}; }}", g.batch, g.a_batch, g.b_batch,
-                       g.c_batch));
+  out.line(fmt::format("{{ const idx b = row % {}; A_at += b * {}, B_at += b * {}, c_at += b * {}; }}", g.batch,
+                       g.a_batch, g.b_batch, g.c_batch));
   int64_t below = g.batch;
   for (size_t o = g.outer.size(); o-- > 0;) {
-    out.line(fmt::format("{{ const idx b = row / {} % {}; A_at += b * {}, B_at += b * {}, c_at += b * {}; }}", below, g.outer[o].size,
-                         g.outer[o].a, g.outer[o].b, g.outer[o].c));
+    out.line(fmt::format("{{ const idx b = row / {} % {}; A_at += b * {}, B_at += b * {}, c_at += b * {}; }}", below,
+                         g.outer[o].size, g.outer[o].a, g.outer[o].b, g.outer[o].c));
     below *= g.outer[o].size;
   }
   out.line("(void)c_at;");
@@ -144,9 +150,11 @@ Printed Contraction::print() {
   out.open(fmt::format("for (int kk = 0; kk < {}; ++kk) {{", tile.k));
   out.line(fmt::format("{} a[{}], b[{}];", type_, tile.m / kSide, tile.n / kSide));
   out.line("#pragma unroll");
-  out.line(fmt::format("for (int i = 0; i < {}; ++i) a[i] = A[kk * {} + ty + i * {}];", tile.m / kSide, tile.m + 1, kSide));
+  out.line(
+      fmt::format("for (int i = 0; i < {}; ++i) a[i] = A[kk * {} + ty + i * {}];", tile.m / kSide, tile.m + 1, kSide));
   out.line("#pragma unroll");
-  out.line(fmt::format("for (int j = 0; j < {}; ++j) b[j] = B[kk * {} + tx + j * {}];", tile.n / kSide, tile.n + 1, kSide));
+  out.line(
+      fmt::format("for (int j = 0; j < {}; ++j) b[j] = B[kk * {} + tx + j * {}];", tile.n / kSide, tile.n + 1, kSide));
   out.line("#pragma unroll");
   out.line(fmt::format("for (int i = 0; i < {}; ++i)", tile.m / kSide));
   out.line("#pragma unroll");

@@ -48,7 +48,8 @@ std::vector<fs::path> library_folders() {
       for (const char* packages : {"site-packages", "dist-packages"})
         for (const fs::path& wheel : children(python / packages / "nvidia", "cu")) folders.push_back(wheel / "lib");
   for (const fs::path& root : children("/usr/local", "cuda")) toolkit(root);
-  for (const char* folder : {"/opt/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/wsl/lib"}) folders.push_back(folder);
+  for (const char* folder : {"/opt/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/wsl/lib"})
+    folders.push_back(folder);
   return folders;
 }
 
@@ -86,8 +87,9 @@ void* open_library(const char* override_name, const std::vector<std::string>& na
         if (void* handle = attempt((folder / n).string())) return handle;
     }
   }
-  search.why = fmt::format("there is no {} in the loader's path, CUDA_HOME, a Python environment or /usr/local/cuda*; set {} to its folder",
-                           names.front(), override_name);
+  search.why = fmt::format(
+      "there is no {} in the loader's path, CUDA_HOME, a Python environment or /usr/local/cuda*; set {} to its folder",
+      names.front(), override_name);
   return nullptr;
 }
 
@@ -99,11 +101,11 @@ std::string path_of(void* function, const std::string& fallback) {
 
 }  // namespace
 
-#define NNLC_LOAD(name, ...)                                                          \
-  name = reinterpret_cast<decltype(name)>(dlsym(handle, #name));                      \
-  if (!name) {                                                                        \
-    search.why = fmt::format("{} has no {}: it is too old", search.path, #name);      \
-    return false;                                                                     \
+#define NNLC_LOAD(name, ...)                                                     \
+  name = reinterpret_cast<decltype(name)>(dlsym(handle, #name));                 \
+  if (!name) {                                                                   \
+    search.why = fmt::format("{} has no {}: it is too old", search.path, #name); \
+    return false;                                                                \
   }
 
 bool Nvrtc::open(int wanted_major) {

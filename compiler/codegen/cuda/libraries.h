@@ -1,5 +1,5 @@
-// The CUDA driver and NVRTC, opened while running: building needs nothing of CUDA, and the same binary runs where neither is installed.
-// The functions are declared here with C types (enums are int, handles are pointers).
+// The CUDA driver and NVRTC, opened while running: building needs nothing of CUDA, and the same binary runs where
+// neither is installed. The functions are declared here with C types (enums are int, handles are pointers).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,49 +8,49 @@
 
 namespace nnlc::codegen::cuda {
 
-#define NNLC_NVRTC_FUNCTIONS(X)                                                                              \
-  X(nvrtcVersion, int*, int*)                                                                                \
-  X(nvrtcCreateProgram, void**, const char*, const char*, int, const char* const*, const char* const*)       \
-  X(nvrtcCompileProgram, void*, int, const char* const*)                                                     \
-  X(nvrtcDestroyProgram, void**)                                                                             \
-  X(nvrtcGetProgramLogSize, void*, size_t*)                                                                  \
-  X(nvrtcGetProgramLog, void*, char*)                                                                        \
-  X(nvrtcGetCUBINSize, void*, size_t*)                                                                       \
-  X(nvrtcGetCUBIN, void*, char*)                                                                             \
-  X(nvrtcGetPTXSize, void*, size_t*)                                                                         \
+#define NNLC_NVRTC_FUNCTIONS(X)                                                                        \
+  X(nvrtcVersion, int*, int*)                                                                          \
+  X(nvrtcCreateProgram, void**, const char*, const char*, int, const char* const*, const char* const*) \
+  X(nvrtcCompileProgram, void*, int, const char* const*)                                               \
+  X(nvrtcDestroyProgram, void**)                                                                       \
+  X(nvrtcGetProgramLogSize, void*, size_t*)                                                            \
+  X(nvrtcGetProgramLog, void*, char*)                                                                  \
+  X(nvrtcGetCUBINSize, void*, size_t*)                                                                 \
+  X(nvrtcGetCUBIN, void*, char*)                                                                       \
+  X(nvrtcGetPTXSize, void*, size_t*)                                                                   \
   X(nvrtcGetPTX, void*, char*)
-#define NNLC_DRIVER_FUNCTIONS(X)                                                                             \
-  X(cuInit, unsigned)                                                                                        \
-  X(cuDriverGetVersion, int*)                                                                                \
-  X(cuDeviceGetCount, int*)                                                                                  \
-  X(cuDeviceGet, int*, int)                                                                                  \
-  X(cuDeviceGetName, char*, int, int)                                                                        \
-  X(cuDeviceTotalMem_v2, size_t*, int)                                                                       \
-  X(cuDeviceGetAttribute, int*, int, int)                                                                    \
-  X(cuDevicePrimaryCtxRetain, void**, int)                                                                   \
-  X(cuDevicePrimaryCtxRelease_v2, int)                                                                       \
-  X(cuCtxSetCurrent, void*)                                                                                  \
-  X(cuModuleLoadData, void**, const void*)                                                                   \
-  X(cuModuleUnload, void*)                                                                                   \
-  X(cuModuleGetFunction, void**, void*, const char*)                                                         \
-  X(cuFuncSetAttribute, void*, int, int)                                                                     \
-  X(cuMemAlloc_v2, uint64_t*, size_t)                                                                        \
-  X(cuMemFree_v2, uint64_t)                                                                                  \
-  X(cuMemGetInfo_v2, size_t*, size_t*)                                                                       \
-  X(cuMemcpyHtoDAsync_v2, uint64_t, const void*, size_t, void*)                                              \
-  X(cuMemcpyDtoHAsync_v2, void*, uint64_t, size_t, void*)                                                    \
-  X(cuMemcpyDtoDAsync_v2, uint64_t, uint64_t, size_t, void*)                                                 \
-  X(cuStreamCreate, void**, unsigned)                                                                        \
-  X(cuStreamDestroy_v2, void*)                                                                               \
-  X(cuStreamSynchronize, void*)                                                                              \
-  X(cuLaunchKernel, void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*,      \
-    void**, void**)                                                                                          \
-  X(cuStreamBeginCapture_v2, void*, int)                                                                     \
-  X(cuStreamEndCapture, void*, void**)                                                                       \
-  X(cuGraphInstantiateWithFlags, void**, void*, unsigned long long)                                          \
-  X(cuGraphLaunch, void*, void*)                                                                             \
-  X(cuGraphExecDestroy, void*)                                                                               \
-  X(cuGraphDestroy, void*)                                                                                   \
+#define NNLC_DRIVER_FUNCTIONS(X)                                                                                \
+  X(cuInit, unsigned)                                                                                           \
+  X(cuDriverGetVersion, int*)                                                                                   \
+  X(cuDeviceGetCount, int*)                                                                                     \
+  X(cuDeviceGet, int*, int)                                                                                     \
+  X(cuDeviceGetName, char*, int, int)                                                                           \
+  X(cuDeviceTotalMem_v2, size_t*, int)                                                                          \
+  X(cuDeviceGetAttribute, int*, int, int)                                                                       \
+  X(cuDevicePrimaryCtxRetain, void**, int)                                                                      \
+  X(cuDevicePrimaryCtxRelease_v2, int)                                                                          \
+  X(cuCtxSetCurrent, void*)                                                                                     \
+  X(cuModuleLoadData, void**, const void*)                                                                      \
+  X(cuModuleUnload, void*)                                                                                      \
+  X(cuModuleGetFunction, void**, void*, const char*)                                                            \
+  X(cuFuncSetAttribute, void*, int, int)                                                                        \
+  X(cuMemAlloc_v2, uint64_t*, size_t)                                                                           \
+  X(cuMemFree_v2, uint64_t)                                                                                     \
+  X(cuMemGetInfo_v2, size_t*, size_t*)                                                                          \
+  X(cuMemcpyHtoDAsync_v2, uint64_t, const void*, size_t, void*)                                                 \
+  X(cuMemcpyDtoHAsync_v2, void*, uint64_t, size_t, void*)                                                       \
+  X(cuMemcpyDtoDAsync_v2, uint64_t, uint64_t, size_t, void*)                                                    \
+  X(cuStreamCreate, void**, unsigned)                                                                           \
+  X(cuStreamDestroy_v2, void*)                                                                                  \
+  X(cuStreamSynchronize, void*)                                                                                 \
+  X(cuLaunchKernel, void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, \
+    void**)                                                                                                     \
+  X(cuStreamBeginCapture_v2, void*, int)                                                                        \
+  X(cuStreamEndCapture, void*, void**)                                                                          \
+  X(cuGraphInstantiateWithFlags, void**, void*, unsigned long long)                                             \
+  X(cuGraphLaunch, void*, void*)                                                                                \
+  X(cuGraphExecDestroy, void*)                                                                                  \
+  X(cuGraphDestroy, void*)                                                                                      \
   X(cuGetErrorString, int, const char**)
 #define NNLC_FIELD(name, ...) int (*name)(__VA_ARGS__) = nullptr;
 

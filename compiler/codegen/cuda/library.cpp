@@ -1,5 +1,5 @@
-// Kernels with an algorithm of their own. Where several threads could add to one place, one of them does it for all, in the order of the
-// operands.
+// Kernels with an algorithm of their own. Where several threads could add to one place, one of them does it for all, in
+// the order of the operands.
 #include <fmt/format.h>
 
 #include "compiler/codegen/cuda/expressions.h"
@@ -22,10 +22,14 @@ class LibraryKernel {
   }
   Printed print() {
     if (k.args.back().elements == 0) return {};
-    if (l.op == "scatter_add") scatter_add();
-    else if (l.op == "scatter_add_along") scatter_add_along();
-    else if (l.op == "cumsum") cumsum();
-    else sort();
+    if (l.op == "scatter_add")
+      scatter_add();
+    else if (l.op == "scatter_add_along")
+      scatter_add_along();
+    else if (l.op == "cumsum")
+      cumsum();
+    else
+      sort();
     return std::move(result);
   }
 
@@ -95,7 +99,8 @@ class LibraryKernel {
     const int64_t count = l.index_shape[static_cast<size_t>(l.axis)];
     out.open(fmt::format("for (i64 s = 0; inside && s < {}; ++s) {{", count));
     out.line(fmt::format("const i64 at = from + s * {};", axis_stride));
-    out.line(fmt::format("if ({} == place) sum = {};", index("at", l.shape[static_cast<size_t>(l.axis)]), add(t, "sum", "p1[at]")));
+    out.line(fmt::format("if ({} == place) sum = {};", index("at", l.shape[static_cast<size_t>(l.axis)]),
+                         add(t, "sum", "p1[at]")));
     out.close();
     out.line("p2[i] = sum;");
     finish("", blocks_for(total));
@@ -124,12 +129,14 @@ class LibraryKernel {
     const DType t = k.args[0].type;
     const int64_t total = l.pre * l.size * l.post;
     each(total);
-    out.line(fmt::format("const i64 mine = i / {} % {}, line = i / {} * {} + i % {};", l.post, l.size, l.size * l.post, l.post, l.post));
+    out.line(fmt::format("const i64 mine = i / {} % {}, line = i / {} * {} + i % {};", l.post, l.size, l.size * l.post,
+                         l.post, l.post));
     line_of("line");
     out.line(fmt::format("const {} x = {};", register_type(t), from_memory(t, "p0[i]")));
     out.line("i64 rank = 0;");
     out.open(fmt::format("for (i64 s = 0; s < {}; ++s) {{", l.size));
-    out.line(fmt::format("const {} y = {};", register_type(t), from_memory(t, fmt::format("p0[base + s * {}]", l.post))));
+    out.line(
+        fmt::format("const {} y = {};", register_type(t), from_memory(t, fmt::format("p0[base + s * {}]", l.post))));
     const bool f = graph::is_float(t);
     auto less = [&](const char* a, const char* b) {
       return f ? fmt::format("({1} != {1} ? {0} == {0} : {0} < {1})", a, b) : fmt::format("({} < {})", a, b);

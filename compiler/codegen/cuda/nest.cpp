@@ -79,13 +79,15 @@ void Nest::choose_threads() {
   const int fastest = fastest_axis();
   for (size_t a = 0; a < k.axes.size(); ++a) (k.axes[a].outer ? outer_ : inner_).push_back(static_cast<int>(a));
   for (auto* list : {&outer_, &inner_})
-    if (auto it = std::find(list->begin(), list->end(), fastest); it != list->end()) std::rotate(it, it + 1, list->end());
+    if (auto it = std::find(list->begin(), list->end(), fastest); it != list->end())
+      std::rotate(it, it + 1, list->end());
   rows_ = size(outer_), points_ = size(inner_);
   const bool loops = std::any_of(k.phases.begin(), k.phases.end(), [](auto& p) { return p.loops; });
   if (!loops || points_ <= 1) return;
   lanes_fast_ = fastest < 0 || !k.axes[static_cast<size_t>(fastest)].outer;
   auto power = [](int64_t n, int64_t most) {
-    return static_cast<int>(std::min<int64_t>(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 1)))), most));
+    return static_cast<int>(
+        std::min<int64_t>(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 1)))), most));
   };
   if (lanes_fast_) {
     // A warp for rows of up to about a thousand elements, a block beyond, a large one where there are few rows.
@@ -140,12 +142,12 @@ std::string Nest::combined(const Reduction& r, const std::string& a, const std::
 }
 
 void Nest::take_better(const Reduction& r, const std::string& value, const std::string& place, int id) {
-  out.line(fmt::format("if (nnl_before({0}, {1}, best{2}, place{2}, {3})) best{2} = {0}, place{2} = {1};", value, place, id,
-                       r.kind == ReduceKind::argmax));
+  out.line(fmt::format("if (nnl_before({0}, {1}, best{2}, place{2}, {3})) best{2} = {0}, place{2} = {1};", value, place,
+                       id, r.kind == ReduceKind::argmax));
 }
 
-/// The partial results of a row's lanes become one, known to all of them. In a warp by shuffles, each lane adding the same pairs; otherwise
-/// through shared memory. The order depends on the number of lanes alone.
+/// The partial results of a row's lanes become one, known to all of them. In a warp by shuffles, each lane adding the
+/// same pairs; otherwise through shared memory. The order depends on the number of lanes alone.
 void Nest::meet(int id) {
   if (lanes_ == 1) return;
   const Reduction& r = k.reductions[static_cast<size_t>(id)];
@@ -178,8 +180,8 @@ void Nest::meet(int id) {
   auto step = [&](const std::string& mine, const std::string& other, bool memory) {
     if (place) {
       out.line(fmt::format("if (nnl_before(s[{1}], s_place[{1}], {0}, {2}, {3})) {0} = s[{1}], {2} = s_place[{1}];",
-                           memory ? fmt::format("s[{}]", mine) : acc, other, memory ? fmt::format("s_place[{}]", mine) : at,
-                           r.kind == ReduceKind::argmax));
+                           memory ? fmt::format("s[{}]", mine) : acc, other,
+                           memory ? fmt::format("s_place[{}]", mine) : at, r.kind == ReduceKind::argmax));
     } else {
       const std::string to = memory ? fmt::format("s[{}]", mine) : acc;
       out.line(fmt::format("{} = {};", to, combined(r, to, fmt::format("s[{}]", other))));

@@ -3,13 +3,14 @@
 // | kernel | printed as |
 // |---|---|
 // | nest without inner axes | a thread an element |
-// | nest with inner axes | L threads a row, R rows a block; partial results meet by shuffles in a warp, then through shared memory, in
+// | nest with inner axes | L threads a row, R rows a block; partial results meet by shuffles in a warp, then through
+// shared memory, in
 //   an order that depends on the sizes alone |
 // | gemm | square tiles in shared memory, a small block of results a thread; the expressions of the store on each |
 // | library | scatter by the first occurrence of each index, sort by counting, running sums a thread a line |
 //
-// No float is ever added atomically: the same bits on every run. Which text stands for which element of an expression is in the tables of
-// expressions.cpp; the functions that it calls are in device.cuh.
+// No float is ever added atomically: the same bits on every run. Which text stands for which element of an expression
+// is in the tables of expressions.cpp; the functions that it calls are in device.cuh.
 #pragma once
 #include <cstdint>
 #include <string>

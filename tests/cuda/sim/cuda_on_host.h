@@ -1,4 +1,5 @@
-// The CUDA dialect of printed kernels on top of the simulator: the host's compiler takes this file before the source, which stays as it is.
+// The CUDA dialect of printed kernels on top of the simulator: the host's compiler takes this file before the source,
+// which stays as it is.
 #pragma once
 #include <cmath>
 #include <cstddef>

@@ -170,18 +170,23 @@ void Machine::access(const void* pointer, int64_t bytes, bool write) {
     Shadow& s = r->shadow[p - reinterpret_cast<uintptr_t>(r->begin) + static_cast<size_t>(i)];
     if (races(s.write) || (write && races(s.read))) {
       const Use& other = races(s.write) ? s.write : s.read;
-      fault("race", fmt::format("thread {} of block {} {} what thread {} of block {} {} with no barrier between them, in {} memory", thread,
-                                block.x, write ? "writes" : "reads", static_cast<int64_t>(other.thread == kAny ? -1 : other.thread),
-                                static_cast<int64_t>(other.block == kAny ? -1 : other.block), &other == &s.write ? "writes" : "reads",
-                                local ? "shared" : "global"));
+      fault("race",
+            fmt::format(
+                "thread {} of block {} {} what thread {} of block {} {} with no barrier between them, in {} memory",
+                thread, block.x, write ? "writes" : "reads",
+                static_cast<int64_t>(other.thread == kAny ? -1 : other.thread),
+                static_cast<int64_t>(other.block == kAny ? -1 : other.block), &other == &s.write ? "writes" : "reads",
+                local ? "shared" : "global"));
       return;
     }
     Use& mine = write ? s.write : s.read;
     if (mine.launch == launch && !write) {
       // Several readers: whoever writes next races with one of them.
       if (!local && mine.block != block.x) mine.block = kAny;
-      if (mine.epoch == epoch && mine.thread != thread) mine.thread = kAny;
-      else if (mine.epoch != epoch) mine.epoch = epoch, mine.thread = thread;
+      if (mine.epoch == epoch && mine.thread != thread)
+        mine.thread = kAny;
+      else if (mine.epoch != epoch)
+        mine.epoch = epoch, mine.thread = thread;
     } else {
       mine = {launch, block.x, thread, epoch};
     }
@@ -216,7 +221,8 @@ bool Machine::meet() {
     std::vector<uint64_t> bits(kWarp);
     for (size_t i = w; i < end; ++i) bits[i - w] = lanes[i]->bits;
     for (size_t i = w; i < end; ++i)
-      if (lanes[i]->state == State::shuffle) lanes[i]->bits = bits[lanes[i]->from % kWarp], lanes[i]->state = State::ready;
+      if (lanes[i]->state == State::shuffle)
+        lanes[i]->bits = bits[lanes[i]->from % kWarp], lanes[i]->state = State::ready;
     progress = true;
   }
   return progress;
@@ -226,7 +232,8 @@ void Machine::run_block(void (*entry)(void**), void** args, int threads, int64_t
   epoch = 1;
   shared.bytes = shared_bytes;
   std::vector<uint8_t> memory(static_cast<size_t>(shared_bytes) + 64, 0xff);
-  shared.begin = shared_bytes ? reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64) : nullptr;
+  shared.begin =
+      shared_bytes ? reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64) : nullptr;
   shared.shadow.assign(static_cast<size_t>(shared_bytes), {});
   last = nullptr;
   lanes.clear();
@@ -236,12 +243,13 @@ void Machine::run_block(void (*entry)(void**), void** args, int threads, int64_t
     lanes.push_back(std::make_unique<Lane>());
     Lane* lane = lanes.back().get();
     lane->index = {static_cast<unsigned>(t), 0, 0};
-    lane->fiber = context::fiber(std::allocator_arg, StackAllocator{lane, &stacks}, [this, entry, args, lane](context::fiber&& back) {
-      scheduler = std::move(back);
-      entry(args);
-      lane->state = State::done;
-      return std::move(scheduler);
-    });
+    lane->fiber = context::fiber(std::allocator_arg, StackAllocator{lane, &stacks},
+                                 [this, entry, args, lane](context::fiber&& back) {
+                                   scheduler = std::move(back);
+                                   entry(args);
+                                   lane->state = State::done;
+                                   return std::move(scheduler);
+                                 });
   }
   size_t done = 0;
   while (done < lanes.size()) {
@@ -260,8 +268,8 @@ void Machine::run_block(void (*entry)(void**), void** args, int threads, int64_t
     if (!progress && done < lanes.size()) {
       int barrier = 0, shuffle = 0;
       for (auto& l : lanes) barrier += l->state == State::barrier, shuffle += l->state == State::shuffle;
-      fault("deadlock", fmt::format("of {} threads of block {}, {} wait at a barrier, {} at a shuffle and {} are done", lanes.size(), block.x,
-                                    barrier, shuffle, done));
+      fault("deadlock", fmt::format("of {} threads of block {}, {} wait at a barrier, {} at a shuffle and {} are done",
+                                    lanes.size(), block.x, barrier, shuffle, done));
       break;
     }
   }
@@ -305,7 +313,9 @@ void launch(const Call& call) {
 
 class SimDevice : public Simulator {
  public:
-  SimDevice() : folder_(fs::temp_directory_path() / fmt::format("nnlc-simulator-{}", getpid())) { fs::create_directories(folder_); }
+  SimDevice() : folder_(fs::temp_directory_path() / fmt::format("nnlc-simulator-{}", getpid())) {
+    fs::create_directories(folder_);
+  }
   ~SimDevice() override {
     std::error_code error;
     fs::remove_all(folder_, error);
@@ -346,12 +356,15 @@ class SimDevice : public Simulator {
     const std::string base = (folder_ / fmt::format("step{}", number_++)).string();
     std::ofstream(base + ".cu") << source;
     // Instrumented when compiled, but linked without the sanitizer's own library: its functions are ours.
-    const std::string compile = fmt::format("{} -std=c++20 -O1 -fPIC -fsanitize=thread -w -ffp-contract=off -include {} -x c++ -c {}.cu -o {}.o",
-                                            NNLC_SIM_COMPILER, NNLC_SIM_HEADER, base, base);
+    const std::string compile = fmt::format(
+        "{} -std=c++20 -O1 -fPIC -fsanitize=thread -w -ffp-contract=off -include {} -x c++ -c {}.cu -o {}.o",
+        NNLC_SIM_COMPILER, NNLC_SIM_HEADER, base, base);
     const std::string link = fmt::format("{} -shared {}.o -o {}.so", NNLC_SIM_COMPILER, base, base);
-    if (std::system((compile + " 2>" + base + ".log").c_str()) != 0 || std::system((link + " 2>>" + base + ".log").c_str()) != 0) {
+    if (std::system((compile + " 2>" + base + ".log").c_str()) != 0 ||
+        std::system((link + " 2>>" + base + ".log").c_str()) != 0) {
       std::ifstream log(base + ".log");
-      throw DeviceError("the host's compiler refuses the printed source:\n" + std::string(std::istreambuf_iterator<char>(log), {}) + source);
+      throw DeviceError("the host's compiler refuses the printed source:\n" +
+                        std::string(std::istreambuf_iterator<char>(log), {}) + source);
     }
     void* handle = dlopen((base + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!handle) throw DeviceError(dlerror());
@@ -427,10 +440,10 @@ uint64_t nnl_sim_shuffle(unsigned mask, uint64_t bits, unsigned from) {
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
-#define NNL_SIM_ACCESS(n)                                                        \
-  void __tsan_read##n(void* p) { machine().access(p, n, false); }                \
-  void __tsan_write##n(void* p) { machine().access(p, n, true); }                \
-  void __tsan_unaligned_read##n(void* p) { machine().access(p, n, false); }      \
+#define NNL_SIM_ACCESS(n)                                                   \
+  void __tsan_read##n(void* p) { machine().access(p, n, false); }           \
+  void __tsan_write##n(void* p) { machine().access(p, n, true); }           \
+  void __tsan_unaligned_read##n(void* p) { machine().access(p, n, false); } \
   void __tsan_unaligned_write##n(void* p) { machine().access(p, n, true); }
 NNL_SIM_ACCESS(1)
 NNL_SIM_ACCESS(2)
