@@ -6,9 +6,12 @@ std::vector<Case> op_cases() {
   std::vector<Case> cases;
   for (const OpDef* op : all_ops())
     for (size_t s = 0; s < op->samples.size(); ++s)
-      for (DType as : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16, DType::i8, DType::u8}) {
+      for (DType as : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16, DType::i8,
+                       DType::u8}) {
         const OpSample& sample = op->samples[s];
-        Case c{fmt::format("{} {} {}", op->name, s, name(as)), {}, {sample.low, sample.high, sample.int_low, sample.int_high}};
+        Case c{fmt::format("{} {} {}", op->name, s, name(as)),
+               {},
+               {sample.low, sample.high, sample.int_low, sample.int_high}};
         std::vector<Node*> operands;
         for (TensorType t : sample.in) {
           if (t.dtype == DType::f64 && (is_float(as) || is_int(as))) t.dtype = as;

@@ -311,15 +311,21 @@ void launch(const Call& call) {
   }
 }
 
+/// Compiled files, until the process ends: a loaded file stays loaded, and the loader knows files by their inode, which
+/// another file could get after a removal.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / fmt::format("nnlc-simulator-{}", getpid());
+  int files = 0;
+  Folder() { fs::create_directories(path); }
+  ~Folder() {
+    std::error_code error;
+    fs::remove_all(path, error);
+  }
+  std::string next() { return (path / fmt::format("step{}", files++)).string(); }
+};
+
 class SimDevice : public Simulator {
  public:
-  SimDevice() : folder_(fs::temp_directory_path() / fmt::format("nnlc-simulator-{}", getpid())) {
-    fs::create_directories(folder_);
-  }
-  ~SimDevice() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-  }
   std::string describe() const override { return "simulated CUDA device"; }
 
   Address allocate(int64_t bytes) override {
@@ -353,7 +359,8 @@ class SimDevice : public Simulator {
     std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), static_cast<size_t>(bytes));
   }
   std::shared_ptr<codegen::cuda::Module> compile(const std::string& source, const std::vector<Entry>&) override {
-    const std::string base = (folder_ / fmt::format("step{}", number_++)).string();
+    static Folder folder;
+    const std::string base = folder.next();
     std::ofstream(base + ".cu") << source;
     // Instrumented when compiled, but linked without the sanitizer's own library: its functions are ours.
     const std::string compile = fmt::format(
@@ -406,8 +413,6 @@ class SimDevice : public Simulator {
   Counts& counts() override { return counts_; }
 
  private:
-  fs::path folder_;
-  int number_ = 0;
   Counts counts_;
 };
 
