@@ -33,12 +33,17 @@ struct Planted {
       std::vector<float> ones(static_cast<size_t>(n), 1.0f);
       if (!plan.kernels[0].args[i].written) simulator->upload(args.back(), ones.data(), n * 4);
     }
-    for (auto& e : printed.entries) calls.push_back({module->function(e.name), e.blocks, e.threads, e.shared_bytes, args});
+    const Address workspace = simulator->allocate(printed.workspace_bytes);
+    for (auto& e : printed.entries) {
+      calls.push_back({module->function(e.name), e.blocks, e.threads, e.shared_bytes, args});
+      if (e.workspace) calls.back().args.push_back(workspace);
+    }
     simulator->shuffle(seed);
     simulator->forget_faults();
     simulator->record(calls)->run();
     out.resize(static_cast<size_t>(plan.kernels[0].args.back().elements));
     simulator->download(out.data(), args.back(), static_cast<int64_t>(out.size()) * 4);
+    simulator->release(workspace);
     for (Address a : args) simulator->release(a);
   }
   bool saw(const std::string& what) const {
@@ -80,15 +85,23 @@ Graph product(int64_t m, int64_t n, int64_t k) {
 TEST_CASE("printed kernels are clean as they are") {
   for (uint64_t seed : {0, 7}) {
     Planted p;
-    p.run(column_sums(100, 33), [](std::string&) {}, seed);
+    p.run(
+        column_sums(100, 33), [](std::string&) {}, seed);
     CHECK(p.simulator->faults().empty());
     for (float v : p.out) CHECK(v == 100.0f);
-    p.run(row_sums(5, 3000), [](std::string&) {}, seed);
+    p.run(
+        row_sums(70, 3000), [](std::string&) {}, seed);
     CHECK(p.simulator->faults().empty());
     for (float v : p.out) CHECK(v == 3000.0f);
-    p.run(product(40, 50, 70), [](std::string&) {}, seed);
+    p.run(
+        product(40, 50, 70), [](std::string&) {}, seed);
     CHECK(p.simulator->faults().empty());
     for (float v : p.out) CHECK(v == 70.0f);
+    // Several blocks share a row.
+    p.run(
+        row_sums(3, 70000), [](std::string& s) { CHECK(s.find("planted_parts") != std::string::npos); }, seed);
+    CHECK(p.simulator->faults().empty());
+    for (float v : p.out) CHECK(v == 70000.0f);
   }
 }
 
@@ -98,7 +111,7 @@ TEST_CASE("a missing barrier is a race") {
   CHECK(p.saw("race"));
   p.run(column_sums(100, 33), [](std::string& s) { replace(s, "__syncthreads();", "", 1); });
   CHECK(p.saw("race"));
-  p.run(row_sums(5, 3000), [](std::string& s) { replace(s, "__syncthreads();", ""); });
+  p.run(row_sums(70, 3000), [](std::string& s) { replace(s, "__syncthreads();", ""); });
   CHECK(p.saw("race"));
   p.run(product(40, 50, 70), [](std::string& s) { replace(s, "__syncthreads();", ""); });
   CHECK(p.saw("race"));
@@ -114,7 +127,7 @@ TEST_CASE("two blocks that write one place are a race") {
 
 TEST_CASE("a place outside its buffer is an overrun") {
   Planted p;
-  p.run(row_sums(5, 3000), [](std::string& s) { replace(s, "e < 3000", "e < 3001"); });
+  p.run(row_sums(70, 3000), [](std::string& s) { replace(s, "e < 3000", "e < 3001"); });
   CHECK(p.saw("overrun"));
   p.run(product(40, 50, 70), [](std::string& s) { replace(s, "m < 40", "m < 41"); });
   CHECK(p.saw("overrun"));
@@ -122,9 +135,9 @@ TEST_CASE("a place outside its buffer is an overrun") {
 
 TEST_CASE("a barrier that some threads pass by is a deadlock") {
   Planted p;
-  p.run(row_sums(5, 3000), [](std::string& s) { replace(s, "__syncthreads();", "if (tid < 40) __syncthreads();"); });
+  p.run(row_sums(70, 3000), [](std::string& s) { replace(s, "__syncthreads();", "if (tid < 40) __syncthreads();"); });
   CHECK((p.saw("deadlock") || p.saw("race")));
-  p.run(row_sums(5, 3000), [](std::string& s) { replace(s, "= __shfl_xor_sync", "= tid < 4 ? 0 : __shfl_xor_sync"); });
+  p.run(row_sums(70, 3000), [](std::string& s) { replace(s, "= __shfl_xor_sync", "= tid < 4 ? 0 : __shfl_xor_sync"); });
   CHECK(p.saw("deadlock"));
 }
 

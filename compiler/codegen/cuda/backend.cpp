@@ -29,6 +29,7 @@ class CudaStep : public CompiledStep {
   struct Ready {
     std::vector<Entry> entries;
     std::vector<void*> functions;
+    int64_t workspace_bytes = 0;
   };
   CudaStep(std::shared_ptr<Pool> pool, loop::Plan plan, std::vector<Ready> kernels,
            std::vector<std::shared_ptr<Module>> modules, size_t inputs, std::vector<int> updates)
@@ -39,6 +40,9 @@ class CudaStep : public CompiledStep {
         inputs_(inputs),
         updates_(std::move(updates)) {
     arena_ = take(plan_.arena_bytes);
+    int64_t workspace = 0;
+    for (auto& k : kernels_) workspace = std::max(workspace, k.workspace_bytes);
+    if (workspace) workspace_ = take(workspace);
     for (auto& c : plan_.constants) {
       constants_.push_back(take(static_cast<int64_t>(c.size())));
       pool_->device().upload(constants_.back(), c.data(), static_cast<int64_t>(c.size()));
@@ -79,6 +83,7 @@ class CudaStep : public CompiledStep {
       for (size_t e = 0; e < k.entries.size(); ++e) {
         Call c{k.functions[e], k.entries[e].blocks, k.entries[e].threads, k.entries[e].shared_bytes, {}};
         for (int b : l.buffers) c.args.push_back(pointers[static_cast<size_t>(b)]);
+        if (k.entries[e].workspace) c.args.push_back(workspace_);
         calls.push_back(std::move(c));
       }
     }
@@ -110,8 +115,8 @@ class CudaStep : public CompiledStep {
   std::vector<Ready> kernels_;
   std::vector<std::shared_ptr<Module>> modules_;
   size_t inputs_;
-  std::vector<int> updates_;  ///< per output: the input that it is written over, or -1
-  Address arena_ = 0;
+  std::vector<int> updates_;           ///< per output: the input that it is written over, or -1
+  Address arena_ = 0, workspace_ = 0;  ///< kernels run one after the other: they share the workspace
   std::vector<Address> constants_;
   std::vector<std::pair<Address, int64_t>> taken_, slots_;
   std::vector<std::pair<std::vector<Address>, std::unique_ptr<Sequence>>> sequences_;
@@ -159,7 +164,7 @@ void CudaBackend::prepare(const std::vector<const loop::Plan*>& plans) {
   std::shared_ptr<Module> module;
   if (!entries.empty()) module = device_->compile(print_source(printed), entries);
   for (size_t i = 0; i < texts.size(); ++i) {
-    Compiled c{module, printed[i].entries, {}};
+    Compiled c{module, printed[i].entries, {}, printed[i].workspace_bytes};
     for (auto& e : c.entries) c.functions.push_back(module->function(e.name));
     known_.emplace(texts[i], std::move(c));
   }
@@ -179,7 +184,7 @@ std::unique_ptr<CompiledStep> CudaBackend::compile(graph::Graph g) {
   std::vector<std::shared_ptr<Module>> modules;
   for (auto& k : plan.kernels) {
     const Compiled& c = known_.at(loop::print(k));
-    kernels.push_back({c.entries, c.functions});
+    kernels.push_back({c.entries, c.functions, c.workspace_bytes});
     modules.push_back(c.module);
   }
   return std::make_unique<CudaStep>(pool_, std::move(plan), std::move(kernels), std::move(modules), inputs,

@@ -43,6 +43,7 @@ class CudaBackend : public Backend {
     std::shared_ptr<Module> module;
     std::vector<Entry> entries;
     std::vector<void*> functions;
+    int64_t workspace_bytes = 0;
   };
   std::shared_ptr<Device> device_;
   std::shared_ptr<Pool> pool_;

@@ -138,11 +138,11 @@ std::string constant(DType t, double f, int64_t i) {
   return fmt::format("({}){}ll", memory_type(t), i);
 }
 
-std::string signature(const loop::Kernel& k, const std::string& name, int threads) {
+std::string signature(const loop::Kernel& k, const std::string& name, int threads, bool workspace) {
   std::string s = fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}(", threads, name);
   for (size_t i = 0; i < k.args.size(); ++i)
     s += fmt::format("{}{}{}* p{}", i ? ", " : "", k.args[i].written ? "" : "const ", memory_type(k.args[i].type), i);
-  return s + ") {";
+  return s + (workspace ? ", u8* work) {" : ") {");
 }
 
 bool small_offsets(const loop::Kernel& k) {
@@ -168,22 +168,22 @@ bool small_offsets(const loop::Kernel& k) {
   return small;
 }
 
-Expressions::Expressions(const loop::Kernel& kernel, Text& out) : k_(kernel), out_(out), names_(kernel.exprs.size()) {
+Expressions::Expressions(const loop::Kernel& kernel, Text& out) : k_(&kernel), out_(&out), names_(kernel.exprs.size()) {
   auto of = [&](const Affine& a) {
     uint64_t d = 0;
     for (auto& [t, c] : a.terms)
       d |= t < kDynamic ? uint64_t{1} << t
-                        : depends_[static_cast<size_t>(k_.dynamics[static_cast<size_t>(t - kDynamic)].value)];
+                        : depends_[static_cast<size_t>(k_->dynamics[static_cast<size_t>(t - kDynamic)].value)];
     return d;
   };
-  for (const Expr& e : k_.exprs) {
+  for (const Expr& e : k_->exprs) {
     uint64_t d = of(e.offset);
     for (int a : e.args) d |= depends_[static_cast<size_t>(a)];
     for (auto& b : e.bounds) d |= of(b.value);
     if (e.guard >= 0) d |= depends_[static_cast<size_t>(e.guard)];
     if (e.fn == Fn::reduced || e.fn == Fn::accumulator)
-      for (size_t a = 0; a < k_.axes.size(); ++a)
-        if (k_.axes[a].outer || e.fn == Fn::accumulator) d |= uint64_t{1} << a;
+      for (size_t a = 0; a < k_->axes.size(); ++a)
+        if (k_->axes[a].outer || e.fn == Fn::accumulator) d |= uint64_t{1} << a;
     depends_.push_back(d);
   }
 }
@@ -193,7 +193,7 @@ std::string Expressions::offset(const Affine& a) {
   for (auto& [t, c] : a.terms) {
     const std::string v = t < kDynamic
                               ? fmt::format("a{}", t)
-                              : fmt::format("(idx){}", get(k_.dynamics[static_cast<size_t>(t - kDynamic)].value));
+                              : fmt::format("(idx){}", get(k_->dynamics[static_cast<size_t>(t - kDynamic)].value));
     if (!s.empty())
       s += c < 0 ? " - " : " + ";
     else if (c < 0)
@@ -207,13 +207,13 @@ std::string Expressions::offset(const Affine& a) {
 const std::string& Expressions::get(int id) {
   std::string& name = names_[static_cast<size_t>(id)];
   if (!name.empty()) return name;
-  const Expr& e = k_.exprs[static_cast<size_t>(id)];
+  const Expr& e = k_->exprs[static_cast<size_t>(id)];
   if (e.fn == Fn::constant) {
     name = constant(e.type, e.f, e.i);
     return name;
   }
   const std::string value = print(e);  // may print operands first
-  out_.line(fmt::format("const {} v{} = {};", register_type(e.type), id, value));
+  out_->line(fmt::format("const {} v{} = {};", register_type(e.type), id, value));
   return names_[static_cast<size_t>(id)] = fmt::format("v{}", id);
 }
 
@@ -261,7 +261,7 @@ std::string Expressions::print(const Expr& e) {
       return e.kind == loop::RandomKind::bits ? draw : cast(draw, DType::f32, e.type);
     }
     case Fn::cast:
-      return cast(get(e.args[0]), k_.exprs[static_cast<size_t>(e.args[0])].type, e.type);
+      return cast(get(e.args[0]), k_->exprs[static_cast<size_t>(e.args[0])].type, e.type);
     case Fn::select: {
       const std::string c = get(e.args[0]), a = get(e.args[1]), b = get(e.args[2]);
       return fmt::format("{} ? {} : {}", c, a, b);
@@ -271,7 +271,7 @@ std::string Expressions::print(const Expr& e) {
   }
   std::vector<std::string> operands;
   for (int a : e.args) operands.push_back(get(a));
-  const DType t = k_.exprs[static_cast<size_t>(e.args[0])].type;
+  const DType t = k_->exprs[static_cast<size_t>(e.args[0])].type;
   const char* form = spelling(e.fn, graph::is_float(t));
   return form ? filled(form, operands, t != DType::f64) : "0";
 }
@@ -283,17 +283,17 @@ void Expressions::store(const std::vector<loop::Store>& stores) {
     places.push_back(fmt::format("p{}[{}]", s.buffer, offset(s.offset)));
   }
   for (size_t i = 0; i < stores.size(); ++i)
-    out_.line(
-        fmt::format("{} = {};", places[i], to_memory(k_.args[static_cast<size_t>(stores[i].buffer)].type, values[i])));
+    out_->line(
+        fmt::format("{} = {};", places[i], to_memory(k_->args[static_cast<size_t>(stores[i].buffer)].type, values[i])));
 }
 
 void Expressions::visit(int id, std::vector<bool>& seen, std::vector<int>& out) const {
   if (seen[static_cast<size_t>(id)]) return;
   seen[static_cast<size_t>(id)] = true;
-  const Expr& e = k_.exprs[static_cast<size_t>(id)];
+  const Expr& e = k_->exprs[static_cast<size_t>(id)];
   auto affine = [&](const Affine& a) {
     for (auto& [t, c] : a.terms)
-      if (t >= kDynamic) visit(k_.dynamics[static_cast<size_t>(t - kDynamic)].value, seen, out);
+      if (t >= kDynamic) visit(k_->dynamics[static_cast<size_t>(t - kDynamic)].value, seen, out);
   };
   for (int a : e.args) visit(a, seen, out);
   if (e.guard >= 0) visit(e.guard, seen, out);
@@ -303,15 +303,15 @@ void Expressions::visit(int id, std::vector<bool>& seen, std::vector<int>& out) 
 }
 
 std::vector<int> Expressions::needed_by(const loop::Phase& p) const {
-  std::vector<bool> seen(k_.exprs.size());
+  std::vector<bool> seen(k_->exprs.size());
   std::vector<int> out;
   auto affine = [&](const Affine& a) {
     for (auto& [t, c] : a.terms)
-      if (t >= kDynamic) visit(k_.dynamics[static_cast<size_t>(t - kDynamic)].value, seen, out);
+      if (t >= kDynamic) visit(k_->dynamics[static_cast<size_t>(t - kDynamic)].value, seen, out);
   };
   for (int r : p.reductions) {
-    visit(k_.reductions[static_cast<size_t>(r)].value, seen, out);
-    affine(k_.reductions[static_cast<size_t>(r)].position);
+    visit(k_->reductions[static_cast<size_t>(r)].value, seen, out);
+    affine(k_->reductions[static_cast<size_t>(r)].position);
   }
   for (auto& s : p.stores) {
     visit(s.value, seen, out);
@@ -321,11 +321,11 @@ std::vector<int> Expressions::needed_by(const loop::Phase& p) const {
 }
 
 bool Expressions::waits(int id) const {
-  std::vector<bool> seen(k_.exprs.size());
+  std::vector<bool> seen(k_->exprs.size());
   std::vector<int> reached;
   visit(id, seen, reached);
   for (int r : reached)
-    if (k_.exprs[static_cast<size_t>(r)].fn == Fn::reduced && !known(r)) return true;
+    if (k_->exprs[static_cast<size_t>(r)].fn == Fn::reduced && !known(r)) return true;
   return false;
 }
 

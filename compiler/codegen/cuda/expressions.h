@@ -26,7 +26,7 @@ class Text {
 };
 
 /// The head of a kernel: its parameters p0, p1, … are its buffers.
-std::string signature(const loop::Kernel& k, const std::string& name, int threads);
+std::string signature(const loop::Kernel& k, const std::string& name, int threads, bool workspace = false);
 /// Whether all offsets of a kernel fit an int.
 bool small_offsets(const loop::Kernel& k);
 
@@ -62,8 +62,8 @@ class Expressions {
   std::string cast(const std::string& v, graph::DType from, graph::DType to) const;
   void visit(int id, std::vector<bool>& seen, std::vector<int>& out) const;
 
-  const loop::Kernel& k_;
-  Text& out_;
+  const loop::Kernel* k_;
+  Text* out_;
   std::vector<std::string> names_;
   std::vector<uint64_t> depends_;
 };

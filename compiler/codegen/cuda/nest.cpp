@@ -19,6 +19,7 @@ using loop::Reduction;
 
 constexpr int kThreads = 256;
 constexpr int kWarp = 32;
+constexpr int64_t kFewBlocks = 64;  ///< fewer leave most of a GPU idle
 
 bool places(const Reduction& r) { return r.kind >= ReduceKind::argmax; }
 
@@ -31,7 +32,14 @@ class Nest {
   int fastest_axis() const;
   void choose_threads();
   void decode(const std::vector<int>& axes, const std::string& from);
+  void head(const std::string& block);
+  void hoist(const loop::Phase& p);
   void phase(const loop::Phase& p);
+  void start(const loop::Phase& p);
+  void walk(const loop::Phase& p, const std::string& first, const std::string& end);
+  void finish(const loop::Phase& p);
+  std::string partial(int id, const std::string& part, bool place) const;
+  void entry(Printed& result, const std::string& name, int64_t blocks);
   std::string combined(const Reduction& r, const std::string& a, const std::string& b) const;
   void take_better(const Reduction& r, const std::string& value, const std::string& place, int id);
   std::string neutral(const Reduction& r) const;
@@ -51,6 +59,7 @@ class Nest {
   int64_t rows_ = 1, points_ = 1;  ///< of the outer axes, and of the inner ones
   int lanes_ = 1, block_rows_ = kThreads;
   bool lanes_fast_ = true;  ///< neighbouring threads are lanes of one row, else rows
+  int64_t parts_ = 1;       ///< blocks that share a row
   int64_t shared_ = 0;
 };
 
@@ -98,6 +107,12 @@ void Nest::choose_threads() {
     lanes_ = power(points_ / 4, 1024 / block_rows_);
   }
   while (lanes_ * block_rows_ < kWarp) block_rows_ *= 2;  // whole warps
+  // Only the first phase may loop: the others have to wait for all parts.
+  const int64_t blocks = (rows_ + block_rows_ - 1) / block_rows_;
+  const bool once =
+      k.phases[0].loops && std::none_of(k.phases.begin() + 1, k.phases.end(), [](auto& p) { return p.loops; });
+  if (once && !k.phases[0].reductions.empty() && lanes_ > 1 && blocks < kFewBlocks)
+    parts_ = std::clamp<int64_t>(points_ / (lanes_ * 8), 1, kFewBlocks * 2 / blocks);
 }
 
 void Nest::decode(const std::vector<int>& axes, const std::string& from) {
@@ -216,27 +231,18 @@ void Nest::meet(int id) {
   out.close();
 }
 
-void Nest::phase(const loop::Phase& p) {
-  uint64_t open = 0;
-  for (int a : outer_) open |= uint64_t{1} << a;
-  x.hoist(x.needed_by(p), open);
-  if (!p.loops) {
-    if (p.stores.empty()) return;
-    auto names = x.save();
-    out.open(lanes_ > 1 ? "if (valid && lane == 0) {" : "if (valid) {");
-    x.store(p.stores);
-    out.close();
-    x.restore(std::move(names));
-    return;
-  }
+void Nest::start(const loop::Phase& p) {
   for (int id : p.reductions) {
     const Reduction& r = k.reductions[static_cast<size_t>(id)];
     out.line(fmt::format("{} best{} = {};", register_type(type_of(r)), id, neutral(r)));
     if (places(r)) out.line(fmt::format("i64 place{} = 0x7fffffffffffffffll;", id));
   }
+}
+
+/// The pass over a row, or over a part of it, by the row's lanes.
+void Nest::walk(const loop::Phase& p, const std::string& first, const std::string& end) {
   auto names = x.save();
-  out.open(lanes_ > 1 ? fmt::format("for (idx e = lane; valid && e < {}; e += {}) {{", points_, lanes_)
-                      : fmt::format("for (idx e = 0; valid && e < {}; ++e) {{", points_));
+  out.open(fmt::format("for (idx e = {}; valid && e < {}; e += {}) {{", first, end, lanes_));
   decode(inner_, "e");
   for (int id : p.reductions) {
     const Reduction& r = k.reductions[static_cast<size_t>(id)];
@@ -252,24 +258,51 @@ void Nest::phase(const loop::Phase& p) {
   x.store(p.stores);
   out.close();
   x.restore(std::move(names));
-  for (int id : p.reductions) {
-    meet(id);
+  for (int id : p.reductions) meet(id);
+}
+
+/// Results of a phase are names from here on.
+void Nest::finish(const loop::Phase& p) {
+  for (int id : p.reductions)
     for (size_t e = 0; e < k.exprs.size(); ++e)
       if (k.exprs[e].fn == loop::Fn::reduced && k.exprs[e].i == id)
         x.set(static_cast<int>(e),
               fmt::format("{}{}", places(k.reductions[static_cast<size_t>(id)]) ? "place" : "best", id));
+}
+
+void Nest::phase(const loop::Phase& p) {
+  hoist(p);
+  if (p.loops) {
+    start(p);
+    walk(p, lanes_ > 1 ? "lane" : "0", std::to_string(points_));
+    finish(p);
+  } else if (!p.stores.empty()) {
+    auto names = x.save();
+    out.open(lanes_ > 1 ? "if (valid && lane == 0) {" : "if (valid) {");
+    x.store(p.stores);
+    out.close();
+    x.restore(std::move(names));
   }
 }
 
-Printed Nest::print() {
-  choose_threads();
-  Printed result;
-  if (rows_ == 0) return result;
-  const int threads = lanes_ * block_rows_;
-  const int64_t blocks = (rows_ + block_rows_ - 1) / block_rows_;
-  Text body;
-  std::swap(out.text, body.text);
-  out.indent = 1;
+void Nest::hoist(const loop::Phase& p) {
+  uint64_t open = 0;
+  for (int a : outer_) open |= uint64_t{1} << a;
+  x.hoist(x.needed_by(p), open);
+}
+
+/// Where partial results of reduction `id` lie in the workspace: one for each row and part, places behind the values.
+std::string Nest::partial(int id, const std::string& part, bool place) const {
+  int64_t at = 0;
+  for (int other = 0; other < id; ++other)
+    at += rows_ * parts_ * (places(k.reductions[static_cast<size_t>(other)]) ? 16 : 8);
+  const Reduction& r = k.reductions[static_cast<size_t>(id)];
+  if (place) at += rows_ * parts_ * 8;
+  return fmt::format("(({}*)(work + {}))[row * {} + {}]", place ? "i64" : register_type(type_of(r)), at, parts_, part);
+}
+
+/// Threads, the row of each, and its place among the outer axes.
+void Nest::head(const std::string& block) {
   if (lanes_ > 1) {
     out.line("const idx tid = threadIdx.x;");
     out.line(lanes_fast_ ? fmt::format("const idx lane = tid % {0}, local = tid / {0};", lanes_)
@@ -278,17 +311,70 @@ Printed Nest::print() {
     out.line("const idx local = threadIdx.x;");
   }
   // Threads beyond the last row go along with it, so that all reach the barriers, and write nothing.
-  out.line(fmt::format("const idx at = (idx)blockIdx.x * {} + local;", block_rows_));
+  out.line(fmt::format("const idx at = (idx){} * {} + local;", block, block_rows_));
   out.line(fmt::format("const bool valid = at < {};", rows_));
   out.line(fmt::format("const idx row = valid ? at : {};", rows_ - 1));
   decode(outer_, "row");
-  for (auto& p : k.phases) phase(p);
-  std::string text = signature(k, name_, threads) + "\n";
+}
+
+void Nest::entry(Printed& result, const std::string& name, int64_t blocks) {
+  const int threads = lanes_ * block_rows_;
+  std::string text = signature(k, name, threads, parts_ > 1) + "\n";
   text += fmt::format("  typedef {} idx;\n", small_offsets(k) ? "int" : "i64");
   if (shared_ > 0) text += "  NNL_SHARED(shared);\n";
-  text += out.text + "}\n" + fmt::format("NNL_KERNEL({})\n", name_);
-  result.text = std::move(text);
-  result.entries.push_back({name_, blocks, threads, shared_});
+  result.text += text + out.text + "}\n" + fmt::format("NNL_KERNEL({})\n", name);
+  result.entries.push_back({name, blocks, threads, shared_, parts_ > 1});
+  out.text.clear();
+  shared_ = 0;
+}
+
+Printed Nest::print() {
+  choose_threads();
+  Printed result;
+  if (rows_ == 0) return result;
+  const int64_t blocks = (rows_ + block_rows_ - 1) / block_rows_;
+  out.indent = 1;
+  if (parts_ == 1) {
+    head("blockIdx.x");
+    for (auto& p : k.phases) phase(p);
+    entry(result, name_, blocks);
+    return result;
+  }
+  // Few and long rows: the parts of a row meet in the workspace, in order, and a second kernel goes on from there.
+  const loop::Phase& first = k.phases[0];
+  head(fmt::format("(blockIdx.x / {})", parts_));
+  out.line(fmt::format("const idx part = blockIdx.x % {};", parts_));
+  hoist(first);
+  start(first);
+  const int64_t chunk = (points_ + parts_ - 1) / parts_;
+  out.line(fmt::format("const idx end = (part + 1) * {0} < {1} ? (part + 1) * {0} : {1};", chunk, points_));
+  walk(first, fmt::format("part * {} + lane", chunk), "end");
+  out.open("if (valid && lane == 0) {");
+  for (int id : first.reductions) {
+    out.line(fmt::format("{} = best{};", partial(id, "part", false), id));
+    if (places(k.reductions[static_cast<size_t>(id)]))
+      out.line(fmt::format("{} = place{};", partial(id, "part", true), id));
+  }
+  out.close();
+  entry(result, name_ + "_parts", blocks * parts_);
+  x = Expressions(k, out);
+  head("blockIdx.x");
+  start(first);
+  out.open(fmt::format("for (idx e = lane; valid && e < {}; e += {}) {{", parts_, lanes_));
+  for (int id : first.reductions) {
+    const Reduction& r = k.reductions[static_cast<size_t>(id)];
+    if (places(r))
+      take_better(r, partial(id, "e", false), partial(id, "e", true), id);
+    else
+      out.line(fmt::format("best{0} = {1};", id, combined(r, fmt::format("best{}", id), partial(id, "e", false))));
+  }
+  out.close();
+  for (int id : first.reductions) meet(id);
+  finish(first);
+  for (size_t i = 1; i < k.phases.size(); ++i) phase(k.phases[i]);
+  entry(result, name_, blocks);
+  for (int id : first.reductions)
+    result.workspace_bytes += rows_ * parts_ * (places(k.reductions[static_cast<size_t>(id)]) ? 16 : 8);
   return result;
 }
 

@@ -3,8 +3,8 @@
 // | kernel | printed as |
 // |---|---|
 // | nest without inner axes | a thread an element |
-// | nest with inner axes | L threads a row, R rows a block; partial results meet by shuffles in a warp, then through
-// shared memory, in
+// | nest with inner axes | L threads a row, R rows a block, several blocks a row where rows are few and long; partial
+// results meet by shuffles in a warp, then through shared memory, in
 //   an order that depends on the sizes alone |
 // | gemm | square tiles in shared memory, a small block of results a thread; the expressions of the store on each |
 // | library | scatter by the first occurrence of each index, sort by counting, running sums a thread a line |
@@ -27,11 +27,13 @@ struct Entry {
   int64_t blocks = 1;
   int threads = 1;
   int64_t shared_bytes = 0;  ///< dynamic shared memory
+  bool workspace = false;    ///< one more argument: memory for partial results
 };
 
 struct Printed {
   std::string text;
   std::vector<Entry> entries;  ///< launched one after the other; none where there is nothing to do
+  int64_t workspace_bytes = 0;
 };
 /// `name` begins the names of the entries.
 Printed print_kernel(const loop::Kernel& k, const std::string& name);
