@@ -104,7 +104,8 @@ TEST_CASE("printed kernels are clean as they are") {
     CHECK(p.simulator->faults().empty());
     for (float v : p.out) CHECK(v == 70.0f);
     // Several blocks share a row; the largest, whose place is asked for, is the first of equals.
-    p.run(largest(70000), [](std::string& s) { CHECK(s.find("planted_parts") != std::string::npos); }, seed);
+    p.run(
+        largest(70000), [](std::string& s) { CHECK(s.find("planted_parts") != std::string::npos); }, seed);
     CHECK(p.simulator->faults().empty());
     CHECK(p.out[0] == 0.0f);
   }
