@@ -420,7 +420,8 @@ class SimDevice : public Simulator {
 
 std::shared_ptr<Simulator> make_simulator() { return std::make_shared<SimDevice>(); }
 
-// ---- what kernels call
+// ---- what kernels call: the loaded files find these in the executable
+#pragma GCC visibility push(default)
 extern "C" {
 Uint3 nnl_sim_thread() { return machine().running->index; }
 Uint3 nnl_sim_block() { return machine().block; }
@@ -458,5 +459,6 @@ NNL_SIM_ACCESS(16)
 void __tsan_read_range(void* p, size_t n) { machine().access(p, static_cast<int64_t>(n), false); }
 void __tsan_write_range(void* p, size_t n) { machine().access(p, static_cast<int64_t>(n), true); }
 }
+#pragma GCC visibility pop
 
 }  // namespace nnlc::sim
