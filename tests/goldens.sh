@@ -26,7 +26,7 @@ for program in *.nnl; do
     "$nnlc" run --color never --runs-dir "$scratch/runs" "$program" >"$got" 2>&1
   fi
   status=$?
-  if [ "$mode" = check ] && grep -q '^error' "$got"; then wanted=1; fi
+  if [ "$mode" = check ] && grep -qE '^(error|unsupported)' "$got"; then wanted=1; fi
   if [ $status -ne "${wanted:-0}" ]; then
     echo "$program: exit status $status, should be ${wanted:-0}"
     cat "$got"

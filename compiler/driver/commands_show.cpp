@@ -1,8 +1,12 @@
 // nnlc emit and hash: a program's stages and identity.
 #include <fmt/format.h>
 
+#include <functional>
 #include <iostream>
 
+#include "compiler/codegen/cuda/backend.h"
+#include "compiler/codegen/cuda/compiler.h"
+#include "compiler/codegen/cuda/driver_device.h"
 #include "compiler/driver/pipeline.h"
 #include "compiler/driver/session.h"
 #include "compiler/report/steps.h"
@@ -25,14 +29,16 @@ std::optional<std::vector<sema::LayerInfo>> layers_of(Session& session, int& sta
   return layers;
 }
 
-int emit_steps(host::Program& program, codegen::Backend& backend, Session& session) {
+/// print: a stage of one step's graph.
+int emit_steps(host::Program& program, Session& session, const std::function<std::string(graph::Graph)>& print) {
   int shown = 0;
   for (const report::StepInfo& s : report::list_steps(program, session.sources)) {
     host::Step& step = program.steps[static_cast<size_t>(s.step)];
     optimize(step.graph, session.options, &session.sources);
-    std::string text = backend.emit(std::move(step.graph), session.options.stage);
+    std::string text = print(std::move(step.graph));
     if (text.empty()) continue;
-    const char* comment = session.options.stage == "llvm" ? ";" : "#";
+    const std::string& stage = session.options.stage;
+    const char* comment = stage == "llvm" ? ";" : stage == "cuda" || stage == "ptx" ? "//" : "#";
     std::cout << fmt::format("{}{} step {}: {}{}{}\n", shown ? "\n" : "", comment, s.step, s.title,
                              s.when.empty() ? "" : ", ", s.when)
               << text;
@@ -49,13 +55,6 @@ int emit_steps(host::Program& program, codegen::Backend& backend, Session& sessi
 }  // namespace
 
 int emit_command(const Options& options) {
-  if (options.stage == "cuda" || options.stage == "ptx") {
-    std::cerr << fmt::format(
-        "nnlc: `--stage {}` is not supported yet: this nnlc is built for CPUs alone; `--stage loop` "
-        "shows the kernels that every backend prints\n",
-        options.stage);
-    return kBadUsage;
-  }
   Session session(options);
   if (options.stage == "ast") {
     if (!session.load(options.files[0])) return kBadUsage;
@@ -71,9 +70,27 @@ int emit_command(const Options& options) {
     std::cout << host::print(*program, session.sources);
     return kDone;
   }
+  if (options.stage == "cuda") return emit_steps(*program, session, codegen::cuda::emit_source);
+  if (options.stage == "ptx") {
+    try {
+      codegen::cuda::Compiler compiler("-");
+      return emit_steps(*program, session, [&](graph::Graph g) {
+        return compiler.compile(codegen::cuda::emit_source(std::move(g)), "sm_80", /*ptx=*/true).code;
+      });
+    } catch (const codegen::cuda::DeviceError& e) {
+      std::cerr << fmt::format("nnlc: {}\n", e.what());
+      return kFailed;
+    }
+  }
   auto backend = make_backend(options);
   if (!backend) return kFailed;
-  return emit_steps(*program, *backend, session);
+  return emit_steps(*program, session, [&](graph::Graph g) { return backend->emit(std::move(g), options.stage); });
+}
+
+int devices_command(const Options& options) {
+  if (auto cpu = make_backend(options)) std::cout << fmt::format("cpu: {}\n", cpu->describe());
+  std::cout << codegen::cuda::list_devices();
+  return kDone;
 }
 
 int hash_command(const Options& options) {

@@ -17,11 +17,11 @@ int main(int argc, char** argv) {
     constexpr struct {
       const char* name;
       int (*run)(const Options&);
-    } commands[] = {{"run", run_command},    {"check", check_command}, {"test", test_command},
-                    {"fmt", fmt_command},    {"emit", emit_command},   {"summary", summary_command},
-                    {"hash", hash_command},  {"doc", doc_command},     {"explain", explain_command},
-                    {"diff", diff_command},  {"new", new_command},     {"opt", opt_command},
-                    {"build", build_command}};
+    } commands[] = {{"run", run_command},     {"check", check_command},    {"test", test_command},
+                    {"fmt", fmt_command},     {"emit", emit_command},      {"summary", summary_command},
+                    {"hash", hash_command},   {"doc", doc_command},        {"explain", explain_command},
+                    {"diff", diff_command},   {"new", new_command},        {"opt", opt_command},
+                    {"build", build_command}, {"devices", devices_command}};
     for (const auto& command : commands) {
       if (options.command != command.name) continue;
       status = command.run(options);

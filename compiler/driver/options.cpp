@@ -94,7 +94,7 @@ struct Parser {
 
     CLI::App* emit = command("emit", "show a stage of the compilation");
     one_file(emit);
-    emit->add_option("--stage", o.stage, "ast, graph, loop, llvm, asm (cuda and ptx are not supported yet)")
+    emit->add_option("--stage", o.stage, "ast, graph, loop, llvm, asm, cuda, ptx (by NVRTC, for sm_80)")
         ->capture_default_str()
         ->check(CLI::IsMember({"ast", "graph", "loop", "llvm", "asm", "cuda", "ptx"}))
         ->type_name("STAGE");
@@ -106,6 +106,8 @@ struct Parser {
 
     CLI::App* hash = command("hash", "print the identity of each layer's graph");
     one_file(hash);
+
+    command("devices", "list what programs can be compiled for, and where CUDA's driver and compiler were looked for");
 
     CLI::App* explain = command("explain", "show what a program is compiled to, or explain the code of a diagnostic");
     explain->add_option("FILE|CODE", file, "a program, or a code: `nnlc explain N0203`")->required()->type_name("");

@@ -51,6 +51,7 @@ int check_command(const Options& options);  // commands_check.cpp
 int fmt_command(const Options& options);
 int emit_command(const Options& options);  // commands_show.cpp
 int hash_command(const Options& options);
+int devices_command(const Options& options);
 int opt_command(const Options& options);
 int summary_command(const Options& options);  // commands_summary.cpp
 int explain_program(const Options& options);  // commands_explain.cpp

@@ -71,7 +71,7 @@ class Printer {
   Printer(const Program& program, const SourceManager& sources) : program_(program), sources_(sources) {}
 
   std::string run() {
-    out_ += fmt::format("program seed {}{}\n", program_.seed, program_.bf16 ? ", bf16" : "");
+    out_ += fmt::format("program seed {}\n", program_.seed);
     for (const Persistent& p : program_.persistents) {
       out_ +=
           fmt::format("  {} {} = {} {} : {}", p.learned ? "param" : "state", reg(p.reg), p.root, p.path, p.type.str());

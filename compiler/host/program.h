@@ -142,7 +142,6 @@ struct Program {
   std::vector<std::shared_ptr<MappedDataset>> mapped;             ///< data sets that read through a step
   std::vector<std::shared_ptr<const nnl::data::Text>> text_data;  ///< of `text_encode` and `text_decode`
   uint64_t seed = 0;
-  bool bf16 = false;  ///< `precision bf16`
   struct Test {
     std::string title;
     Span span;

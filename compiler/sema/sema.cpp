@@ -390,7 +390,8 @@ void exec_precision(Evaluator& ev, const ast::PrecisionStmt& s) {
   }
   ev.impl->precision_seen = true;
   if (s.name.text == "bf16")
-    ev.program->bf16 = true;
+    ev.unsupported(Code::NotSupportedYet, s.span, "`precision bf16`")
+        .help("leave it out: products are computed in f32 then");
   else if (s.name.text != "f32")
     ev.error(Code::ArgumentType, s.name.span, fmt::format("there is no precision `{}`", s.name.text))
         .help("`precision bf16` or `precision f32`");

@@ -102,8 +102,13 @@ run 0 emit network.nnl --stage loop
 says '# step 2: training step at network.nnl:20:3, batches of 64 rows' 'batches of 32 rows' 'gemm'
 run 0 emit network.nnl --stage ast
 says 'Classifier'
-run 2 emit network.nnl --stage ptx
-says 'not supported yet'
+run 0 emit network.nnl --stage cuda
+says '// step 2: training step at network.nnl:20:3, batches of 64 rows' 'extern "C" __global__ void' 'nnl_philox'
+# Where CUDA's compiler isn't found, it is said where to look for it; the search is told to find nothing.
+NNLC_NVRTC=$scratch/nowhere run 3 emit network.nnl --stage ptx
+says "NVRTC, CUDA's compiler, isn't installed" 'nowhere'
+NNLC_NVRTC=$scratch/nowhere NNLC_LIBCUDA=$scratch/nowhere run 0 devices
+says 'cpu: LLVM' 'no GPU' 'no NVRTC' 'pip install nvidia-cuda-nvrtc'
 run 0 emit network.nnl --stage graph --print-ir-after simplify
 says '# after simplify, round 1'
 run 2 emit network.nnl --print-ir-after simplfy

@@ -191,13 +191,16 @@ std::unique_ptr<CompiledStep> CudaBackend::compile(graph::Graph g) {
                                     std::move(updates));
 }
 
-std::string CudaBackend::emit(graph::Graph g, const std::string& stage) {
-  loop::Plan plan = plan_of(g);
-  if (stage == "loop") return loop::print(plan);
-  if (stage != "cuda") return {};
+std::string emit_source(graph::Graph g) {
+  const loop::Plan plan = plan_of(g);
   std::vector<Printed> printed;
   for (auto& k : plan.kernels) printed.push_back(print_kernel(k, kernel_name(loop::print(k))));
   return print_source(printed);
+}
+
+std::string CudaBackend::emit(graph::Graph g, const std::string& stage) {
+  if (stage == "cuda") return emit_source(std::move(g));
+  return stage == "loop" ? loop::print(plan_of(g)) : std::string();
 }
 
 }  // namespace nnlc::codegen::cuda

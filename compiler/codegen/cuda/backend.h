@@ -50,6 +50,9 @@ class CudaBackend : public Backend {
   std::map<std::string, Compiled> known_;  ///< by the kernel's text
 };
 
+/// The source of all kernels of a step, for readers: needs no device.
+std::string emit_source(graph::Graph graph);
+
 /// The printed source of a plan's kernels, device.cuh before them.
 std::string print_source(const std::vector<Printed>& kernels);
 /// The name under which a kernel is printed: from its content.
