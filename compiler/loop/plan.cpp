@@ -406,7 +406,9 @@ void Planner::barriers() {
   for (auto& l : plan_.launches) {
     const Kernel& k = plan_.kernels[l.kernel];
     l.single = k.work < kSmallWork;
-    bool scratch = k.kind == Kernel::Kind::gemm;
+    // Threads divide the step's scratch memory as their kernel needs it: two such kernels never run at the same time.
+    bool scratch = k.kind == Kernel::Kind::gemm ||
+                   (k.kind == Kernel::Kind::library && (k.library.op == "sort" || k.library.op == "argsort"));
     auto mine = accesses(l);
     bool conflict = false;
     for (auto& s : since) {
