@@ -161,33 +161,6 @@ std::string describe(const Value& v) {
   return std::visit(Visitor{}, v.data);
 }
 
-namespace {
-
-std::string literal(const std::string& s) {
-  std::string out = "\"";
-  for (char c : s) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out + "\"";
-}
-
-}  // namespace
-
 std::string to_text(const Value& v, bool quoted) {
   struct Visitor {
     bool quoted;
@@ -195,7 +168,7 @@ std::string to_text(const Value& v, bool quoted) {
     std::string operator()(int64_t i) const { return std::to_string(i); }
     std::string operator()(double d) const { return nnl::format_float(d); }
     std::string operator()(bool b) const { return b ? "true" : "false"; }
-    std::string operator()(const Str& s) const { return quoted ? literal(*s) : *s; }
+    std::string operator()(const Str& s) const { return quoted ? host::quoted(*s) : *s; }
     std::string operator()(const Tensor& t) const {
       if (!t.shape().empty()) return nnl::format_tensor(t.data(), t.dtype(), t.shape());
       // A scalar is read back: its own type decides how many digits tell it from its neighbours.

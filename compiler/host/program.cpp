@@ -41,8 +41,6 @@ std::string Type::str() const {
   return "None";
 }
 
-namespace {
-
 std::string quoted(const std::string& s) {
   std::string out = "\"";
   for (char c : s) {
@@ -65,6 +63,8 @@ std::string quoted(const std::string& s) {
   }
   return out + "\"";
 }
+
+namespace {
 
 class Printer {
  public:

@@ -153,4 +153,7 @@ struct Program {
 /// Readable text of a host program with the names of its steps (part of `emit --stage graph`).
 std::string print(const Program& p, const SourceManager& sources);
 
+/// A string as a literal of NNL: in double quotes, with its escapes.
+std::string quoted(const std::string& s);
+
 }  // namespace nnlc::host

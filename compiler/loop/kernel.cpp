@@ -145,7 +145,7 @@ std::string print(const Kernel& k) {
     s += "\n";
   }
   if (k.kind == Kernel::Kind::library) {
-    const Library& l = k.library;
+    const Library& l = k.routine;
     s += fmt::format("  {} {}x{}x{} count {} axis {}{}", l.op, l.pre, l.size, l.post, l.count, l.axis,
                      l.descending ? " descending" : "");
     for (int64_t d : l.shape) s += fmt::format(" {}", d);

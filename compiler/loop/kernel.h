@@ -160,7 +160,7 @@ struct Kernel {
   std::vector<Reduction> reductions;
   std::vector<Phase> phases;
   Gemm gemm;
-  Library library;
+  Library routine;
   int64_t work = 0;  ///< estimated scalar operations: small kernels run on one thread
 };
 

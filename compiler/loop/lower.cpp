@@ -578,7 +578,7 @@ BuiltGroup Lowering::build_library(int gi) {
     b.arguments.push_back(b.arguments[0]);
   }
   b.argument(n, true);
-  Library& l = k.library;
+  Library& l = k.routine;
   l.op = n->op->name;
   l.axis = n->int_attr("axis");
   bool scatter = l.op.starts_with("scatter");

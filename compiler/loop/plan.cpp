@@ -408,7 +408,7 @@ void Planner::barriers() {
     l.single = k.work < kSmallWork;
     // Threads divide the step's scratch memory as their kernel needs it: two such kernels never run at the same time.
     bool scratch = k.kind == Kernel::Kind::gemm ||
-                   (k.kind == Kernel::Kind::library && (k.library.op == "sort" || k.library.op == "argsort"));
+                   (k.kind == Kernel::Kind::library && (k.routine.op == "sort" || k.routine.op == "argsort"));
     auto mine = accesses(l);
     bool conflict = false;
     for (auto& s : since) {

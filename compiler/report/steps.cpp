@@ -137,7 +137,7 @@ bool only_moves(const loop::Kernel& k, const loop::Launch& l) {
 std::string times(const std::vector<int64_t>& sizes) { return fmt::format("{}", fmt::join(sizes, " x ")); }
 
 std::string head(const loop::Kernel& k, const loop::Launch& l) {
-  if (k.kind == loop::Kernel::Kind::library) return k.library.op;
+  if (k.kind == loop::Kernel::Kind::library) return k.routine.op;
   if (k.kind == loop::Kernel::Kind::gemm) {
     int64_t batch = k.gemm.batch;
     for (auto& o : k.gemm.outer) batch *= o.size;

@@ -381,7 +381,7 @@ Value roll(BuiltinCall& c) {
     axis = *a;
   }
   const Dim size = n->type.shape[static_cast<size_t>(axis)];
-  if (!size.is_constant()) return Value(carry(c.ev, *x, placeholder(c.ev, x->type, c.span), c.span), c.span);
+  if (!size.is_constant()) return Value(carry(c.ev, *x, open_tensor(c.ev, x->type, c.span), c.span), c.span);
   const int64_t s = size.value() == 0 ? 0 : ((*shift % size.value()) + size.value()) % size.value();
   if (s != 0)
     n = graph::concat(c.ev.graph(),

@@ -181,7 +181,7 @@ struct Einsum {
         steps.back() = n.value() + 1;
         x = graph::slice(g, x, Shape(flat.size(), Dim(0)), diagonal, steps, c.span);
       } else {
-        x = placeholder(c.ev, {x->type.dtype, diagonal}, c.span);
+        x = open_tensor(c.ev, {x->type.dtype, diagonal}, c.span);
       }
       t.node = x;
       t.labels = labels;
@@ -348,7 +348,7 @@ Value trace(BuiltinCall& c) {
     Node* flat = graph::reshape(g, c.ev.node(*x), {rows * columns}, c.span);
     d = graph::slice(g, flat, {Dim(0)}, {Dim(n)}, {m + 1}, c.span);
   } else {
-    d = placeholder(c.ev, {x->type.dtype, {rows}}, c.span);
+    d = open_tensor(c.ev, {x->type.dtype, {rows}}, c.span);
   }
   if (c.builtin.name == "diagonal") return Value(c.ev.tensor(d, c.span), c.span);
   if (!graph::is_float(d->type.dtype)) d = graph::cast(g, d, DType::i64, c.span);

@@ -204,7 +204,7 @@ struct Init {
     const Dim rows = type.shape[0];
     Dim columns(1);
     for (size_t i = 1; i < type.rank(); ++i) columns = columns * type.shape[i];
-    if (!rows.is_constant() || !columns.is_constant()) return placeholder(ev, type, span);
+    if (!rows.is_constant() || !columns.is_constant()) return open_tensor(ev, type, span);
     // Rows are the shorter side, so that x x^T is the small product. f64: the iteration squares what was lost.
     const bool turned = rows.value() > columns.value();
     const int64_t n = std::min(rows.value(), columns.value()), m = std::max(rows.value(), columns.value());
@@ -233,7 +233,7 @@ struct Init {
                                 : "sparse: `sparsity` lies between 0 and 1");
       return nullptr;
     }
-    if (!type.shape[0].is_constant()) return placeholder(ev, type, span);
+    if (!type.shape[0].is_constant()) return open_tensor(ev, type, span);
     graph::Graph& g = ev.graph();
     const auto zeros = std::ceil(sparsity * static_cast<double>(type.shape[0].value()));
     // In each column, the places of the `zeros` smallest of a uniform draw.

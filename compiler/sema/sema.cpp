@@ -202,7 +202,7 @@ class Files {
     return f;
   }
 
-  /// Declarations of the whole file, and placeholders for its values.
+  /// Declarations of the whole file, and stand-ins for its values.
   void declare(const ast::Program& program, FileScopes& f, bool is_main) {
     auto declare_once = [&](const ast::Name& name) {
       Scope::Entry* old = f.own->find_here(name.text);

@@ -41,7 +41,7 @@ Node* fill(Evaluator& ev, double value, const TensorType& type, Span span) {
   return graph::constant_int(ev.graph(), static_cast<int64_t>(value), type, span);
 }
 
-Node* placeholder(Evaluator& ev, const TensorType& type, Span span) { return fill(ev, 0, type, span); }
+Node* open_tensor(Evaluator& ev, const TensorType& type, Span span) { return fill(ev, 0, type, span); }
 
 const SequenceValue* sequence(const Value& v) {
   auto* p = v.get<std::shared_ptr<SequenceValue>>();
@@ -334,7 +334,7 @@ std::optional<Shape> Evaluator::broadcast_shape(const std::vector<const TensorVa
 Node* reshape_node(Evaluator& ev, Node* x, Shape shape, Span span) {
   if (x->type.shape == shape) return x;
   if (!(graph::element_count(x->type.shape) == graph::element_count(shape)))
-    return placeholder(ev, {x->type.dtype, shape}, span);
+    return open_tensor(ev, {x->type.dtype, shape}, span);
   return graph::reshape(ev.graph(), x, std::move(shape), span);
 }
 

@@ -30,7 +30,7 @@ Node* fill(Evaluator& ev, double value, const TensorType& type, Span span);
 /// A scalar of x's type, at x's shape.
 inline Node* like(Evaluator& ev, Node* x, double value) { return fill(ev, value, x->type, x->span); }
 /// For checks with symbolic sizes whose proof has to wait until they are known: a node with the right type only.
-Node* placeholder(Evaluator& ev, const TensorType& type, Span span);
+Node* open_tensor(Evaluator& ev, const TensorType& type, Span span);
 
 /// Operands of one elementwise op, made tensors of one element type: host numbers take the tensors' type. Reports what
 /// doesn't fit.

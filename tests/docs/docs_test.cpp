@@ -80,7 +80,8 @@ Finished nnlc(const fs::path& folder, const std::string& arguments) {
   return f;
 }
 
-void run_examples(const fs::path& document) {
+/// How many blocks there were.
+size_t run_examples(const fs::path& document) {
   const fs::path folder = fs::temp_directory_path() / fmt::format("nnlc-docs-{}", getpid());
   fs::create_directories(folder);
   const auto examples = examples_of(document);
@@ -103,9 +104,10 @@ void run_examples(const fs::path& document) {
     if (e.has_output) CHECK(f.out == e.output);
   }
   fs::remove_all(folder);
+  return examples.size();
 }
 
 }  // namespace
 
-TEST_CASE("the language by example") { run_examples(fs::path(REPOSITORY) / "docs" / "language.md"); }
-TEST_CASE("the reference of the language") { run_examples(fs::path(REPOSITORY) / "docs" / "reference.md"); }
+TEST_CASE("the language by example") { CHECK(run_examples(fs::path(REPOSITORY) / "docs" / "language.md") > 10); }
+TEST_CASE("the reference of the language") { CHECK(run_examples(fs::path(REPOSITORY) / "docs" / "reference.md") > 10); }

@@ -102,7 +102,9 @@ TEST_CASE("each line of an invalid file is rejected on its own") {
 }
 
 TEST_CASE("several errors in one file, one for each cause") {
-  for (const fs::path& p : files("several", ".nnl")) {
+  const auto programs = files("several", ".nnl");
+  CHECK(!programs.empty());
+  for (const fs::path& p : programs) {
     Parsed f(read(p), p.filename().string());
     std::string out;
     for (const Diagnostic& d : f.diags.all()) out += render_text(d, f.sources, false) + "\n";

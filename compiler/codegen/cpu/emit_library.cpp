@@ -21,14 +21,14 @@ using loop::Library;
 
 /// Two arrays of places for each thread that sorts.
 int64_t sort_bytes(const Library& l) { return (2 * 8 * l.size + 63) / 64 * 64; }
-bool sorts(const Kernel& k) { return k.library.op == "sort" || k.library.op == "argsort"; }
+bool sorts(const Kernel& k) { return k.routine.op == "sort" || k.routine.op == "argsort"; }
 
 class LibraryEmitter {
  public:
   LibraryEmitter(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread,
                  Value* threads)
       : b_(b),
-        l_(k.library),
+        l_(k.routine),
         args_(args),
         scratch_(scratch),
         thread_(thread),
@@ -220,7 +220,7 @@ class LibraryEmitter {
 
 }  // namespace
 
-int64_t library_scratch_bytes(const Kernel& k, int threads) { return sorts(k) ? threads * sort_bytes(k.library) : 0; }
+int64_t library_scratch_bytes(const Kernel& k, int threads) { return sorts(k) ? threads * sort_bytes(k.routine) : 0; }
 
 void emit_library(Builder& b, const Kernel& k, const std::vector<Value*>& args, Value* scratch, Value* thread,
                   Value* threads) {

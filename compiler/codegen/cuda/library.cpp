@@ -17,7 +17,7 @@ constexpr int kThreads = 256;
 
 class LibraryKernel {
  public:
-  LibraryKernel(const Kernel& kernel, std::string name) : k(kernel), l(kernel.library), name_(std::move(name)) {
+  LibraryKernel(const Kernel& kernel, std::string name) : k(kernel), l(kernel.routine), name_(std::move(name)) {
     out.indent = 1;
   }
   Printed print() {
