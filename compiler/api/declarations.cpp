@@ -57,35 +57,6 @@ void list_declarations(Program::State& p) {
 
 namespace {
 
-/// A str as NNL writes it.
-std::string quoted(const std::string& s) {
-  std::string out = "\"";
-  for (char c : s) {
-    switch (c) {
-      case '"':
-      case '\\':
-        out += '\\';
-        out += c;
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      case '{':
-        out += "{{";
-        break;
-      case '}':
-        out += "}}";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out + "\"";
-}
-
 std::string literal(const Argument& a) {
   struct Visitor {
     std::string operator()(bool v) const { return v ? "true" : "false"; }
@@ -97,7 +68,7 @@ std::string literal(const Argument& a) {
       std::string s = fmt::format("{}", v);
       return s.find_first_of(".e") == std::string::npos ? s + ".0" : s;
     }
-    std::string operator()(const std::string& v) const { return quoted(v); }
+    std::string operator()(const std::string& v) const { return syntax::quoted(v); }
     std::string operator()(const Expression& v) const { return v.text; }
   };
   return std::visit(Visitor{}, a.value);

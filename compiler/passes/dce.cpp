@@ -11,4 +11,13 @@ bool dce(graph::Graph& g) {
   return g.nodes().size() != before;
 }
 
+void settle(graph::Graph& g) {
+  for (int round = 0; round < 4; ++round) {
+    bool changed = simplify(g);
+    changed |= cse(g);
+    changed |= dce(g);
+    if (!changed) break;
+  }
+}
+
 }  // namespace nnlc::passes

@@ -21,5 +21,7 @@ std::string format(const SourceManager& sources, uint32_t file);
 
 /// An expression as source text on one line (for diagnostics).
 std::string to_source(const ast::Expr& e);
+/// A str as a literal: in double quotes, with its escapes, braces doubled.
+std::string quoted(const std::string& s);
 
 }  // namespace nnlc::syntax

@@ -351,4 +351,6 @@ std::string to_source(const ast::Expr& e) {
   return std::move(w.out);
 }
 
+std::string quoted(const std::string& s) { return "\"" + escape(s) + "\""; }
+
 }  // namespace nnlc::syntax

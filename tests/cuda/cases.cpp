@@ -43,8 +43,7 @@ std::vector<loop::Plan> plans_of(const std::vector<Case>& cases) {
   std::vector<loop::Plan> plans;
   for (auto& c : cases) {
     Graph g = c.graph.clone();
-    for (int round = 0; round < 4; ++round)
-      if (!(passes::simplify(g) | passes::cse(g) | passes::dce(g))) break;
+    passes::settle(g);
     plans.push_back(loop::lower(g));
   }
   return plans;

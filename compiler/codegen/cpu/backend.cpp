@@ -208,13 +208,7 @@ class CpuBackend : public Backend {
   int threads() const { return team_->size(); }
 
   loop::Plan plan_of(graph::Graph& g) const {
-    // Each pass makes work for the others; they settle quickly.
-    for (int round = 0; run_passes_ && round < 4; round++) {
-      bool changed = passes::simplify(g);
-      changed |= passes::cse(g);
-      changed |= passes::dce(g);
-      if (!changed) break;
-    }
+    if (run_passes_) passes::settle(g);
     return loop::lower(g);
   }
 

@@ -15,12 +15,7 @@ namespace {
 constexpr size_t kMostSequences = 8;  ///< recordings of one step with different buffers
 
 loop::Plan plan_of(graph::Graph& g) {
-  for (int round = 0; round < 4; ++round) {
-    bool changed = passes::simplify(g);
-    changed |= passes::cse(g);
-    changed |= passes::dce(g);
-    if (!changed) break;
-  }
+  passes::settle(g);
   return loop::lower(g);
 }
 
