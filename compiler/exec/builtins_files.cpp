@@ -77,9 +77,9 @@ void save_tensors(Call& c) {
 }
 
 std::shared_ptr<nnl::SafetensorsFile> open(Call& c) {
-  const std::string& path = c.str(0);
-  const std::string found = nnl::data::find_file(path, c.machine.options.program_dir);
-  auto file = nnl::SafetensorsFile::open(found.empty() ? path : found);
+  auto found = nnl::data::find_file(c.str(0), c.machine.options.program_dir);
+  if (!found) c.fail(Code::CantLoad, found.error().message, {}, help_of(found.error()));
+  auto file = nnl::SafetensorsFile::open(*found);
   if (!file) c.fail(Code::CantLoad, file.error().message, {}, help_of(file.error()));
   return *file;
 }

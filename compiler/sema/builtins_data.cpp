@@ -70,7 +70,10 @@ Value pair_of(BuiltinCall& c, data::DatasetPtr train, data::DatasetPtr test) {
 std::optional<std::string> path_arg(BuiltinCall& c, std::string_view name) {
   auto p = c.text(name);
   if (!p) return std::nullopt;
-  return data::find_file(*p, c.ev.options.program_dir);
+  auto found = data::find_file(*p, c.ev.options.program_dir);
+  if (found) return *found;
+  failed(c, found.error());
+  return std::nullopt;
 }
 
 /// A static int of at least `least`.

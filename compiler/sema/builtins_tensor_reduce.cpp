@@ -55,25 +55,32 @@ Node* divided(BuiltinCall& c, Node* x, double by) {
 std::optional<Value> over_host(BuiltinCall& c) {
   const std::string_view f = c.builtin.name;
   std::vector<std::pair<Value, Span>> items;
+  const bool extremum = f == "max" || f == "min";
   const ArgValue& x = c.arg("x");
-  if (const SequenceValue* s = sequence(x.value)) {
-    for (const Value& v : s->items) items.push_back({v, x.span});
-    if (items.empty() && (f == "max" || f == "min" || f == "mean")) {
+  // In host code a tensor of rank 0 is a number that waits to be read back.
+  auto number = [&](const Value& v, Span at) {
+    auto* t = v.get<TensorValue>();
+    return extremum && t && t->type.rank() == 0 && !c.ev.context.tensor_code ? c.ev.to_host(v, at) : v;
+  };
+  const Value first = c.given("axis") ? number(x.value, x.span) : x.value;
+  if (const SequenceValue* s = sequence(first)) {
+    for (const Value& v : s->items) items.push_back({number(v, x.span), x.span});
+    if (items.empty() && (extremum || f == "mean")) {
       c.ev.error(Code::ArgumentOutOfRange, x.span, std::string(f) + " of an empty list");
       return Value();
     }
-  } else if (is_host_number(x.value)) {
-    items.push_back({x.value, x.span});
-    if (f == "max" || f == "min")
+  } else if (is_host_number(first)) {
+    items.push_back({first, x.span});
+    if (extremum)
       for (std::string_view more : {"axis", "keep"})
-        if (c.given(more)) items.push_back({c.arg(more).value, c.arg(more).span});
+        if (c.given(more)) items.push_back({number(c.arg(more).value, c.arg(more).span), c.arg(more).span});
   } else {
     return std::nullopt;
   }
   auto binary = [&](ast::BinaryOp op, const Value& a, const Value& b) {
     return c.ev.binary(op, a, b, c.span, c.span, c.span);
   };
-  if (f == "max" || f == "min") {
+  if (extremum) {
     Value best = items[0].first;
     for (size_t i = 1; i < items.size(); ++i) {
       const Value& v = items[i].first;

@@ -397,8 +397,14 @@ std::optional<std::vector<TensorValue>> tensor_list(BuiltinCall& c, std::string_
   const SequenceValue* s = sequence(a.value);
   const std::string f(c.builtin.name);
   if (!s) {
-    c.ev.error(Code::NotATensor, a.span, f + " takes a list of tensors, but this is " + describe(a.value))
-        .help("`" + f + "([a, b], axis = 0)`");
+    auto* r = a.value.get<RuntimeValue>();
+    if (r && r->type.kind == host::Type::Kind::list)
+      c.ev.error(Code::NotStatic, a.span,
+                 f + " makes a tensor of a known size, but this list's length isn't known when compiling")
+          .help("a comprehension over a static range, `[… for i in 0..n]`, has a known length");
+    else
+      c.ev.error(Code::NotATensor, a.span, f + " takes a list of tensors, but this is " + describe(a.value))
+          .help("`" + f + "([a, b], axis = 0)`");
     return std::nullopt;
   }
   if (s->items.empty()) {

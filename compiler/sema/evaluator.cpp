@@ -171,6 +171,11 @@ std::optional<Value> find_member(Evaluator& ev, const Value& object, const ast::
       if (i < s->items.size()) return s->items[i];
     }
   }
+  if (const std::string* s = object.get<std::string>(); s && n == "len") {
+    // Characters, not bytes: those that don't go on with a code point begin one.
+    auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+    return Value(graph::Dim(std::count_if(s->begin(), s->end(), begins)), name.span);
+  }
   if (auto* r = object.get<RuntimeValue>(); r && n == "len" && r->type.kind == Kind::list) {
     host::Reg dst = ev.new_reg(host_type(Kind::integer));
     emit_call(ev, "list_len", {r->reg}, dst, name.span);

@@ -207,6 +207,11 @@ bool order_args(Evaluator& ev, const std::string& what, const std::vector<std::s
                 std::vector<ArgValue>& args, std::vector<ArgValue*>& out, Span span);
 
 // ---- signatures.cpp
+/// The name of a size that a signature may bind: it starts with an upper-case letter (language rule 14).
+bool is_upper_name(const std::string& name);
+/// Whether a type may mean what `name` is in scope: a layer, a function or a tensor of that name is no size, and leaves
+/// the name to the signature.
+bool names_a_size(Scope& scope, const std::string& name);
 /// The dims of a written type in order; the items of a static list that is named in one's place stand for it.
 struct WrittenDim {
   const ast::DimExpr* dim;

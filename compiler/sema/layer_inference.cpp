@@ -196,7 +196,7 @@ std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::
       if (auto* n = ast::dyn<ast::NameExpr>(&q)) {
         if (dims.count(n->name))
           inner->define(n->name, Value(dims[n->name], span), span);
-        else if (!scope->find(n->name)) {
+        else if (!names_a_size(*scope, n->name)) {
           dims[n->name] = Dim::symbol(n->name);
           inner->define(n->name, Value(dims[n->name], span), span);
         }
@@ -243,11 +243,23 @@ std::optional<Value> symbolic(Evaluator& ev, const ast::TypeExpr& t, Evaluator::
   return Value(in, t.span);
 }
 
+namespace {
+
+/// Whether it, or a layer below it, has a size that only a call with real sizes tells: symbolic ones can't.
+bool waits_for_first_use(const LayerInstance& layer) {
+  return has_inferred(layer) || std::any_of(layer.members.begin(), layer.members.end(), [](auto& member) {
+           auto child = member.second.template ptr<LayerInstance>();
+           return child && waits_for_first_use(*child);
+         });
+}
+
+}  // namespace
+
 void check_forward(Evaluator& ev, const Layer& layer) {
   if (layer->checked || !layer->klass) return;
   layer->checked = true;
   const ast::FnStmt* forward = forward_of(*layer);
-  if (!forward || has_inferred(*layer) || ev.sources.file(forward->span.file).is_library) return;
+  if (!forward || waits_for_first_use(*layer) || ev.sources.file(forward->span.file).is_library) return;
   for (auto& p : forward->params)
     if (!p.type && !p.default_value) return;
   size_t errors = ev.diags.error_count();

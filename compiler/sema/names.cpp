@@ -11,6 +11,7 @@
 #include <unordered_set>
 
 #include "compiler/sema/builtins.h"
+#include "compiler/sema/impl.h"
 #include "compiler/sema/initializers.h"
 
 namespace nnlc::sema {
@@ -41,12 +42,6 @@ struct Names {
     return nullptr;
   }
 };
-
-bool starts_upper(const std::string& s) {
-  if (s.empty()) return false;
-  auto c = static_cast<unsigned char>(s[0]);
-  return (c >= 'A' && c <= 'Z') || c >= 0x80;
-}
 
 class Resolver {
  public:
@@ -218,7 +213,7 @@ class Resolver {
   }
   void dim(const ast::Expr& e, Names& n, bool binds) {
     if (auto* name = ast::dyn<ast::NameExpr>(&e)) {
-      if (binds && starts_upper(name->name)) {
+      if (binds && is_upper_name(name->name)) {
         for (Names* s = &n; s; s = s->parent)
           if (Known* k = s->find(name->name)) {
             k->used = true;

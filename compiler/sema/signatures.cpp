@@ -47,17 +47,6 @@ std::string type_source(const ast::TypeExpr& t) {
   return out + (t.kind == K::record ? "}" : ")");
 }
 
-bool is_upper_name(const std::string& s) {
-  // Upper-case letters beyond ASCII: Latin-1, Greek and Cyrillic capitals.
-  if (s.empty()) return false;
-  auto c = static_cast<unsigned char>(s[0]);
-  if (c < 0x80) return c >= 'A' && c <= 'Z';
-  if (s.size() < 2) return false;
-  auto d = static_cast<unsigned char>(s[1]);
-  return (c == 0xC3 && d >= 0x80 && d <= 0x9E) || (c == 0xCE && d >= 0x91 && d <= 0xA9) ||
-         (c == 0xD0 && d >= 0x80 && d <= 0xAF);
-}
-
 void names_in(const ast::Expr& e, std::vector<const ast::NameExpr*>& out) {
   if (auto* n = ast::dyn<ast::NameExpr>(&e))
     out.push_back(n);
@@ -91,7 +80,7 @@ std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::
       inner->define(n->name, Value(Dim::symbol(kUnknown + n->name), n->span), n->span);
       continue;
     }
-    if (scope->find(n->name)) continue;
+    if (names_a_size(*scope, n->name)) continue;
     if (is_upper_name(n->name)) {
       inner->define(n->name, Value(Dim::symbol(kUnknown + n->name), n->span), n->span);
       continue;
@@ -114,6 +103,25 @@ std::optional<Dim> eval_dim(Evaluator& ev, const ast::Expr& e, const Evaluator::
 }
 
 }  // namespace
+
+bool is_upper_name(const std::string& s) {
+  // Upper-case letters beyond ASCII: Latin-1, Greek and Cyrillic capitals.
+  if (s.empty()) return false;
+  auto c = static_cast<unsigned char>(s[0]);
+  if (c < 0x80) return c >= 'A' && c <= 'Z';
+  if (s.size() < 2) return false;
+  auto d = static_cast<unsigned char>(s[1]);
+  return (c == 0xC3 && d >= 0x80 && d <= 0x9E) || (c == 0xCE && d >= 0x91 && d <= 0xA9) ||
+         (c == 0xD0 && d >= 0x80 && d <= 0xAF);
+}
+
+bool names_a_size(Scope& scope, const std::string& name) {
+  const Scope::Entry* e = scope.find(name);
+  if (!e) return false;
+  const Value& v = e->value;
+  return !is_upper_name(name) || v.is_poison() || v.get<Dim>() || v.get<Inferred>() || v.get<RuntimeValue>() ||
+         v.ptr<SequenceValue>() || v.get<double>() || e->declared_later;
+}
 
 std::vector<WrittenDim> written_dims(const ast::TypeExpr& t, const std::shared_ptr<Scope>& scope) {
   std::vector<WrittenDim> out;

@@ -129,18 +129,22 @@ Result<DatasetPtr> concat(DatasetPtr a, DatasetPtr b) {
   return DatasetPtr(std::make_shared<ConcatDataset>(std::move(a), std::move(b)));
 }
 
-std::string find_file(const std::string& path, const std::string& program_dir) {
+Result<std::string> find_file(const std::string& path, const std::string& program_dir) {
   namespace fs = std::filesystem;
   std::error_code ec;
   const fs::path p(path);
-  if (p.is_absolute() || fs::exists(p, ec)) return path;
-  if (const fs::path beside = fs::path(program_dir) / p; !program_dir.empty() && fs::exists(beside, ec)) {
-    return beside.string();
+  if (fs::exists(p, ec)) return path;
+  if (p.is_absolute()) return Error{path + ": not found", ""};
+  const fs::path here = fs::current_path(ec);
+  std::string looked = "looked in " + here.string();
+  if (!program_dir.empty()) {
+    if (const fs::path beside = fs::path(program_dir) / p; fs::exists(beside, ec)) return beside.string();
+    if (!fs::equivalent(program_dir, here, ec)) looked += ", in " + program_dir;
   }
-  if (const char* root = std::getenv("NNL_DATA"); root && *root) {
-    if (const fs::path shared = fs::path(root) / p; fs::exists(shared, ec)) return shared.string();
-  }
-  return path;
+  const char* root = std::getenv("NNL_DATA");
+  if (!root || !*root) return Error{path + ": not found", looked + "; $NNL_DATA is not set"};
+  if (const fs::path shared = fs::path(root) / p; fs::exists(shared, ec)) return shared.string();
+  return Error{path + ": not found", looked + " and in $NNL_DATA, " + root};
 }
 
 }  // namespace nnl::data

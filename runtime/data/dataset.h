@@ -100,7 +100,8 @@ TextPtr text_slice(TextPtr t, int64_t begin, int64_t end);
 DatasetPtr windows(TextPtr t, int64_t n, int64_t stride);  ///< {x: class(V)[n], y: class(V)[n]}
 DatasetPtr contexts(TextPtr t, int64_t n);                 ///< {x: class(V)[n], y: class(V)}
 
-/// Where a relative path is looked for: the working directory, the program's folder, then $NNL_DATA.
-std::string find_file(const std::string& path, const std::string& program_dir);
+/// The file or folder that a program names. A relative path is looked for in the working directory, the program's
+/// folder, then $NNL_DATA; the error says so.
+Result<std::string> find_file(const std::string& path, const std::string& program_dir);
 
 }  // namespace nnl::data

@@ -160,7 +160,7 @@ Result<TrainTest> named(const NamedSet& set, const std::string& dir) {
     for (const char* folder : set.folders) {
       if (auto paths = files_in(set, root + "/" + folder, missing); !paths.empty()) return load(set, paths);
     }
-    tried = root + "/" + set.folders[0] + " ($NNL_DATA) does not hold the four files";
+    tried = root + "/" + set.folders[0] + " ($NNL_DATA): not there, or not all four files";
   } else {
     tried = "$NNL_DATA is not set";
   }
@@ -171,7 +171,7 @@ Result<TrainTest> named(const NamedSet& set, const std::string& dir) {
   } else {
     cache += std::string("/nnl/") + set.name;
     if (auto paths = files_in(set, cache, missing); !paths.empty()) return load(set, paths);
-    tried += "; " + cache + " does not either";
+    tried += "; " + cache + ": not there, or not all four files";
     const std::string why = download(set, cache);
     if (why.empty()) {
       if (auto paths = files_in(set, cache, missing); !paths.empty()) return load(set, paths);

@@ -261,7 +261,14 @@ TEST_CASE("take, select_rows and concat") {
 TEST_CASE("find_file: the working directory, then the program's folder") {
   Folder dir;
   const std::string f = dir.write("sub/data.csv", "1,2\n");
-  CHECK(find_file("data.csv", dir / "sub") == f);
-  CHECK(find_file(f, "/elsewhere") == f);
-  CHECK(find_file("absent.csv", dir / "sub") == "absent.csv");
+  auto beside = find_file("data.csv", dir / "sub");
+  REQUIRE(beside);
+  CHECK(*beside == f);
+  auto absolute = find_file(f, "/elsewhere");
+  REQUIRE(absolute);
+  CHECK(*absolute == f);
+  auto absent = find_file("absent.csv", dir / "sub");
+  REQUIRE(!absent);
+  CHECK(absent.error().message == "absent.csv: not found");
+  CHECK(has(absent.error().help, "in " + (dir / "sub")));
 }
