@@ -22,44 +22,69 @@ void note_call(Evaluator& ev, const LayerInstance& layer, const std::vector<ArgV
   ev.impl->first_calls.try_emplace(&layer, args);
 }
 
-/// rows_open: the first axis of each argument is a size N, where the signature doesn't say what it is.
+/// The arguments that forward's signature describes, its sizes as symbols; nullopt where it leaves a rank open. With
+/// `rest`, `..` is one size.
+std::optional<std::vector<ArgValue>> signature_arguments(Evaluator& ev, const Layer& layer, bool rest) {
+  const ast::FnStmt* forward = forward_of(*layer);
+  if (!forward) return std::nullopt;
+  Evaluator::DimBindings dims;
+  std::vector<ArgValue> args;
+  for (auto& p : forward->params) {
+    auto v = p.type ? symbolic(ev, *p.type, dims, layer->scope, p.span, rest) : std::nullopt;
+    if (!v && p.default_value) continue;
+    if (!v) return std::nullopt;
+    args.push_back({p.name.text, {}, *v, p.span});
+  }
+  return args;
+}
+
+/// What a sequence takes that nothing calls: what its first layer with a typed argument does. Those before it, like
+/// ReLU and Flatten, take anything.
+std::optional<std::vector<ArgValue>> sequence_arguments(Evaluator& ev, const Layer& layer) {
+  if (!build_layer(ev, layer)) return std::nullopt;
+  if (layer->klass) {
+    auto args = signature_arguments(ev, layer, true);
+    if (args && args->size() == 1) (*args)[0].name.clear();
+    return args && args->size() == 1 ? args : std::nullopt;
+  }
+  for (auto& [name, member] : layer->members) {
+    auto child = member.ptr<LayerInstance>();
+    if (!child || has_inferred(*child)) return std::nullopt;
+    if (auto args = sequence_arguments(ev, child)) return args;
+  }
+  return std::nullopt;
+}
+
+/// The arguments of the first call as inputs of the graph. rows_open: the first axis of each is a size N.
+std::vector<ArgValue> called_arguments(Evaluator& ev, std::vector<ArgValue> args, bool rows_open) {
+  for (auto& a : args)
+    if (auto* t = a.value.get<TensorValue>()) {
+      graph::TensorType type = t->type;
+      if (rows_open && type.rank() > 0) type.shape[0] = Dim::symbol("N");
+      TensorValue x = ev.tensor(ev.graph().add_input(type, a.name, a.span), a.span);
+      x.classes = t->classes;
+      x.kind = t->kind;
+      a.value = Value(x, a.span);
+    }
+  return args;
+}
+
+/// rows_open: see called_arguments.
 std::optional<graph::Graph> trace_forward(Evaluator& ev, const Layer& layer, bool rows_open,
                                           std::vector<LayerCall>* calls) {
   if (!build_layer(ev, layer)) return std::nullopt;
   DryRun dry(ev);
-  std::vector<ArgValue> args;
-  bool open = true;
-  if (const ast::FnStmt* forward = forward_of(*layer)) {
-    Evaluator::DimBindings dims;
-    for (auto& p : forward->params) {
-      auto v = p.type ? symbolic(ev, *p.type, dims, layer->scope, p.span) : std::nullopt;
-      if (!v && p.default_value) continue;
-      open &= v.has_value();
-      if (!v) break;
-      ArgValue a;
-      a.name = p.name.text;
-      a.value = *v;
-      a.span = p.span;
-      args.push_back(std::move(a));
-    }
-  } else {
-    open = false;
+  auto found = signature_arguments(ev, layer, false);
+  if (!found) {
+    if (auto known = ev.impl->first_calls.find(layer.get()); known != ev.impl->first_calls.end())
+      found = called_arguments(ev, known->second, rows_open);
+    else if (layer->klass)
+      found = signature_arguments(ev, layer, true);
+    else
+      found = sequence_arguments(ev, layer);
   }
-  if (!open) {
-    args.clear();
-    auto known = ev.impl->first_calls.find(layer.get());
-    if (known == ev.impl->first_calls.end()) return std::nullopt;
-    args = known->second;
-    for (auto& a : args)
-      if (auto* t = a.value.get<TensorValue>()) {
-        graph::TensorType type = t->type;
-        if (rows_open && type.rank() > 0) type.shape[0] = Dim::symbol("N");
-        TensorValue x = ev.tensor(ev.graph().add_input(type, a.name, a.span), a.span);
-        x.classes = t->classes;
-        x.kind = t->kind;
-        a.value = Value(x, a.span);
-      }
-  }
+  if (!found) return std::nullopt;
+  std::vector<ArgValue> args = std::move(*found);
   ev.impl->layer_calls = calls;
   Value v = ev.call_layer(layer, std::move(args), layer->span);
   ev.impl->layer_calls = nullptr;

@@ -188,6 +188,8 @@ class Resolver {
     std::vector<std::string> candidates = outer_list_;
     for (Names* s = &n; s; s = s->parent)
       for (auto& [k, v] : s->here) candidates.push_back(k);
+    if (initialiser)
+      for (std::string_view known : initializer_names()) candidates.emplace_back(known);
     auto d = diags_.error(Code::UnknownName, span, fmt::format("nothing is called `{}`", name));
     if (auto hint = foreign_name_hint(name))
       d.help(*hint);

@@ -136,6 +136,8 @@ void ErrorStrategy::report(antlr4::Parser* parser, size_t index, bool look_ahead
                                                            first == P::FN || prev == P::ELSE)))) {
     message = "a block stands in braces";
     help = "write `{` instead of `:`, and `}` behind the block";
+  } else if (first == P::LAYER && index == start + 2 && (t.type == P::LBRACE || t.type == P::LRECORD)) {
+    help = fmt::format("a layer without hyper-parameters is written `layer {}() {{`", prev_text);
   } else if (wants_block && (t.type == P::NL || t.type == P::LRECORD)) {
     message = "expected `{`, found " + describe(index);
     help = next == P::LRECORD || t.type == P::LRECORD ? "the `{` stands on the line of its head"

@@ -60,6 +60,25 @@ says 'copies 96 bytes' '`reshape` at copies.nnl:3'
 run 0 hash three_forms.nnl
 [ "$(cut -d' ' -f1 out | sort -u | wc -l)" -eq 1 ] || fail 'three forms of one model have different hashes:'
 [ "$(wc -l <out)" -eq 3 ] || fail 'three layers are wanted:'
+# Nothing calls them: what they take follows from the signature of the layer, or of a sequence's first typed member.
+cat >uncalled.nnl <<'END'
+layer Members() {
+  first  = Linear(784, 392)
+  second = Linear(392, 10)
+  forward(x: [N, 784]) -> [N, 10] { x |> first |> relu |> second }
+}
+layer Listed = Sequential(Flatten(), first = Linear(784, 392), ReLU(), second = Linear(392, 10))
+layer OfAnyRank() {
+  all = Listed()
+  forward(x: [.., 784]) -> [.., 10] { all(x) }
+}
+let a = Members()
+let b = Listed()
+let c = OfAnyRank()
+END
+run 0 hash uncalled.nnl
+[ "$(cut -d' ' -f1 out | sort -u | wc -l)" -eq 1 ] || fail 'uncalled forms of one model have different hashes:'
+[ "$(wc -l <out)" -eq 3 ] || fail 'three layers are wanted:'
 
 # ---- diff
 run 0 diff network.nnl network.nnl
