@@ -61,6 +61,7 @@ class Nest {
   bool lanes_fast_ = true;  ///< neighbouring threads are lanes of one row, else rows
   int64_t parts_ = 1;       ///< blocks that share a row
   int64_t shared_ = 0;
+  bool unordered_ = false;  ///< a row was read by several threads, with no barrier since then
 };
 
 /// The axis along which most of the memory is contiguous: neighbouring threads walk it.
@@ -229,6 +230,7 @@ void Nest::meet(int id) {
   }
   out.line("__syncthreads();");
   out.close();
+  unordered_ = false;
 }
 
 void Nest::start(const loop::Phase& p) {
@@ -242,7 +244,7 @@ void Nest::start(const loop::Phase& p) {
 /// The pass over a row, or over a part of it, by the row's lanes.
 void Nest::walk(const loop::Phase& p, const std::string& first, const std::string& end) {
   auto names = x.save();
-  out.open(fmt::format("for (idx e = {}; valid && e < {}; e += {}) {{", first, end, lanes_));
+  out.open(fmt::format("for (idx e = {}; {}e < {}; e += {}) {{", first, lanes_ > 1 ? "valid && " : "", end, lanes_));
   decode(inner_, "e");
   for (int id : p.reductions) {
     const Reduction& r = k.reductions[static_cast<size_t>(id)];
@@ -258,6 +260,7 @@ void Nest::walk(const loop::Phase& p, const std::string& first, const std::strin
   x.store(p.stores);
   out.close();
   x.restore(std::move(names));
+  unordered_ = lanes_ > 1;
   for (int id : p.reductions) meet(id);
 }
 
@@ -271,14 +274,19 @@ void Nest::finish(const loop::Phase& p) {
 }
 
 void Nest::phase(const loop::Phase& p) {
-  hoist(p);
   if (p.loops) {
+    hoist(p);
     start(p);
     walk(p, lanes_ > 1 ? "lane" : "0", std::to_string(points_));
     finish(p);
   } else if (!p.stores.empty()) {
+    // A buffer may be updated in place: what others read of it they have read by now, and from here on only who writes
+    // a row reads it.
+    if (unordered_) out.line("__syncthreads();");
+    unordered_ = false;
     auto names = x.save();
-    out.open(lanes_ > 1 ? "if (valid && lane == 0) {" : "if (valid) {");
+    out.open(lanes_ > 1 ? "if (valid && lane == 0) {" : "{");
+    hoist(p);
     x.store(p.stores);
     out.close();
     x.restore(std::move(names));
@@ -308,7 +316,10 @@ void Nest::head(const std::string& block) {
     out.line(lanes_fast_ ? fmt::format("const idx lane = tid % {0}, local = tid / {0};", lanes_)
                          : fmt::format("const idx local = tid % {0}, lane = tid / {0};", block_rows_));
   } else {
-    out.line("const idx local = threadIdx.x;");
+    out.line(fmt::format("const idx row = (idx){} * {} + threadIdx.x;", block, block_rows_));
+    if (rows_ % block_rows_) out.line(fmt::format("if (row >= {}) return;", rows_));
+    decode(outer_, "row");
+    return;
   }
   // Threads beyond the last row go along with it, so that all reach the barriers, and write nothing.
   out.line(fmt::format("const idx at = (idx){} * {} + local;", block, block_rows_));
@@ -326,6 +337,7 @@ void Nest::entry(Printed& result, const std::string& name, int64_t blocks) {
   result.entries.push_back({name, blocks, threads, shared_, parts_ > 1});
   out.text.clear();
   shared_ = 0;
+  unordered_ = false;
 }
 
 Printed Nest::print() {
