@@ -2,34 +2,22 @@
 // a buffer; who wants to write asks unique() first and copies where it says no.
 #pragma once
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <utility>
 #include <vector>
 
+#include "runtime/buffer.h"
 #include "runtime/dtype.h"
 
 namespace nnl {
 
-inline constexpr size_t kBufferAlignment = 64;
-
-/// Memory aligned to 64 bytes, its size rounded up to a multiple of that, so that a whole vector may be read at its
-/// end.
-inline std::shared_ptr<uint8_t> allocate_buffer(int64_t bytes) {
-  if (bytes < 0 || bytes > INT64_MAX - 64) throw std::bad_alloc();
-  const size_t rounded =
-      (static_cast<size_t>(bytes > 0 ? bytes : 1) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
-  auto* p = static_cast<uint8_t*>(std::aligned_alloc(kBufferAlignment, rounded));
-  if (!p) throw std::bad_alloc();
-  return std::shared_ptr<uint8_t>(p, [](uint8_t* q) { std::free(q); });
-}
-
 class Tensor {
  public:
   Tensor() = default;
-  /// Contents undefined. Throws std::bad_alloc where there is no memory, or none could be (a size that overflows).
+  /// Contents undefined. Memory is had when the tensor is first read or written. Throws std::bad_alloc where there
+  /// could be none (a size that overflows).
   static Tensor empty(int dtype, std::vector<int64_t> shape) {
     Tensor t;
     t.dtype_ = dtype;
@@ -39,7 +27,7 @@ class Tensor {
       if (d < 0 || __builtin_mul_overflow(t.count_, d, &t.count_)) throw std::bad_alloc();
     int64_t bytes = 0;
     if (__builtin_mul_overflow(t.count_, element_bytes(dtype), &bytes)) throw std::bad_alloc();
-    t.buffer_ = allocate_buffer(bytes);
+    t.buffer_ = std::make_shared<Buffer>(bytes);
     return t;
   }
   static Tensor zeros(int dtype, std::vector<int64_t> shape) {
@@ -60,11 +48,11 @@ class Tensor {
     t.shape_ = std::move(shape);
     t.count_ = 1;
     for (int64_t d : t.shape_) t.count_ *= d;
-    t.buffer_ = std::shared_ptr<uint8_t>(static_cast<uint8_t*>(data), [keep = std::move(keep)](uint8_t*) {});
+    t.buffer_ = std::make_shared<Buffer>(t.bytes(), data, std::move(keep));
     return t;
   }
-  /// Of a tensor made by `over`: the same, over other memory. Allocates nothing.
-  void point_to(void* data) { buffer_ = std::shared_ptr<uint8_t>(std::move(buffer_), static_cast<uint8_t*>(data)); }
+  /// Of a tensor made by `over` that nobody else sees: the same, over other memory. Allocates nothing.
+  void point_to(void* data) { buffer_->point_to(data); }
   template <class T>
   static Tensor scalar(int dtype, T v) {
     return copy_of(dtype, {}, &v);
@@ -75,22 +63,27 @@ class Tensor {
   const std::vector<int64_t>& shape() const { return shape_; }
   int64_t count() const { return count_; }
   int64_t bytes() const { return count_ * element_bytes(dtype_); }
-  void* data() { return buffer_.get(); }
-  const void* data() const { return buffer_.get(); }
+  /// The elements on the host: to be written, or only to be read.
+  void* data() { return buffer_->write(); }
+  const void* data() const { return buffer_->read(); }
   template <class T>
   T* as() {
-    return reinterpret_cast<T*>(buffer_.get());
+    return reinterpret_cast<T*>(buffer_->write());
   }
   template <class T>
   const T* as() const {
-    return reinterpret_cast<const T*>(buffer_.get());
+    return reinterpret_cast<const T*>(buffer_->read());
   }
   /// Keeps the memory alive; whoever holds it counts as a user.
-  std::shared_ptr<uint8_t> buffer() const { return buffer_; }
+  const std::shared_ptr<Buffer>& buffer() const { return buffer_; }
   /// No other tensor sees this buffer.
   bool unique() const { return buffer_.use_count() == 1; }
   bool shares(const Tensor& other) const { return buffer_ == other.buffer_; }
-  Tensor copy() const { return copy_of(dtype_, shape_, data()); }
+  Tensor copy() const {
+    Tensor t = *this;
+    t.buffer_ = buffer_->copy();
+    return t;
+  }
   /// The same buffer seen in another shape of as many elements.
   Tensor reshaped(std::vector<int64_t> shape) const {
     Tensor t = *this;
@@ -99,7 +92,7 @@ class Tensor {
   }
 
  private:
-  std::shared_ptr<uint8_t> buffer_;
+  std::shared_ptr<Buffer> buffer_;
   int dtype_ = NNL_F32;
   std::vector<int64_t> shape_;
   int64_t count_ = 0;

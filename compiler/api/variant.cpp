@@ -28,7 +28,8 @@ Store::Cell* Store::adopt(const std::string& name, exec::Value& value) {
     cell->info.dtype = static_cast<DType>(t->dtype());
     cell->info.shape = t->shape();
     // The register's own memory, unless somebody else sees it too.
-    cell->memory = t->unique() ? t->buffer() : t->copy().buffer();
+    nnl::Tensor kept = t->unique() ? *t : t->copy();
+    cell->memory = std::shared_ptr<uint8_t>(kept.buffer(), kept.as<uint8_t>());
   } else {
     cell->number = value;
   }
@@ -181,7 +182,7 @@ void Variant::run(const std::vector<Tensor>& inputs, std::vector<Tensor>* output
     exec::Value& v = machine_->value(driver_.inputs[i]);
     // Nothing that a program does writes to the memory of an input.
     void* data = Access::of(t)->data;
-    if (nnl::Tensor* known = v.get<nnl::Tensor>())
+    if (nnl::Tensor* known = v.get<nnl::Tensor>(); known && known->unique())
       known->point_to(data);
     else
       v = exec::Value(nnl::Tensor::over(static_cast<int>(types_[i].dtype), types_[i].shape, data));

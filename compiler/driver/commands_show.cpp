@@ -73,7 +73,7 @@ int emit_command(const Options& options) {
   if (options.stage == "cuda") return emit_steps(*program, session, codegen::cuda::emit_source);
   if (options.stage == "ptx") {
     try {
-      codegen::cuda::Compiler compiler("-");
+      codegen::cuda::Compiler compiler(codegen::cuda::kNoCache);
       return emit_steps(*program, session, [&](graph::Graph g) {
         return compiler.compile(codegen::cuda::emit_source(std::move(g)), "sm_80", /*ptx=*/true).code;
       });

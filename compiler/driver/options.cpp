@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 
 #include "compiler/driver/pipeline.h"
@@ -31,6 +32,7 @@ std::string as_option(std::string name) {
 }
 
 /// The commands to which the configs of a program are options.
+const std::vector<std::string> kDevices = {"cpu", "cuda", "auto"};
 constexpr const char* kWithConfigs[] = {"run", "check", "test", "emit", "summary", "hash", "explain", "build"};
 
 /// Help as CLI11 lays it out, without its own words for types and checks: "--threads N".
@@ -73,6 +75,7 @@ struct Parser {
     run->add_option("FILE", file, "the program")->type_name("");
     run->footer("Every `config` of the program is an option too: `nnlc run FILE --help` lists them.");
     machine_options(run);
+    device_option(run);
     run->add_option("--precision", o.precision, "f32 (bf16 is not supported yet)")
         ->check(CLI::IsMember({"f32", "bf16"}));
     run->add_option("--runs-dir", o.runs_dir, "where logs of runs are written")->capture_default_str();
@@ -85,6 +88,7 @@ struct Parser {
     CLI::App* test = command("test", "run the `test` blocks of programs");
     files(test);
     machine_options(test);
+    device_option(test);
     test->add_option("--filter", o.filter, "run only the tests whose title contains TEXT")->type_name("TEXT");
 
     CLI::App* fmt = command("fmt", "format programs in place");
@@ -217,14 +221,17 @@ struct Parser {
     sub->add_flag("--force", b.force, "replace files that nnlc build didn't write");
     sub->footer("The configs of the program are options here too: `nnlc build FILE --hidden 64 --export Net -o out`.");
   }
+  void device_option(CLI::App* sub) {
+    sub->add_option("--device", o.device,
+                    "where to compute: cpu, cuda, or auto: a GPU if there is one; also by NNLC_DEVICE")
+        ->capture_default_str()
+        ->check(CLI::IsMember(kDevices))
+        ->type_name("DEVICE");
+  }
   void machine_options(CLI::App* sub) {
     sub->add_option("--threads", o.threads, "threads of the CPU backend; 0: as many as the process may use")
         ->check(CLI::Range(0, 1024))
         ->type_name("N");
-    sub->add_option("--device", o.device, "cpu or auto (cuda is not supported yet)")
-        ->envname("NNLC_DEVICE")
-        ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
-        ->type_name("DEVICE");
     // For the developers of nnlc.
     const std::string developers = "For developers of nnlc";
     sub->add_option("--backend", o.backend, "cpu, or ref: the slow reference evaluator")
@@ -305,6 +312,17 @@ Options parse_options(int argc, char** argv, int& exit_status) {
   for (const auto& [name, what] : kNotYet) {
     if (p.o.command == name) {
       std::cerr << fmt::format("nnlc: `nnlc {}` is not supported yet\n", name);
+      exit_status = kBadUsage;
+      return p.o;
+    }
+  }
+  // CLI11 would read the variable for commands that weren't given too, into what the command shares with them.
+  const CLI::Option* device = chosen[0]->get_option_no_throw("--device");
+  const char* variable = std::getenv("NNLC_DEVICE");
+  if (device && device->count() == 0 && variable && *variable) {
+    p.o.device = variable;
+    if (std::find(kDevices.begin(), kDevices.end(), p.o.device) == kDevices.end()) {
+      std::cerr << fmt::format("nnlc: NNLC_DEVICE={}: it is one of {}\n", variable, fmt::join(kDevices, ", "));
       exit_status = kBadUsage;
       return p.o;
     }

@@ -1,11 +1,15 @@
 // What the command line asks for. Parsing is in options.cpp; each subcommand has a function in one of the
 // commands_*.cpp files.
 #pragma once
+#include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "compiler/codegen/backend.h"
 
 namespace nnlc::driver {
 
@@ -20,10 +24,12 @@ struct Options {
   bool check = false;           ///< fmt --check
   std::string color = "auto";   ///< auto, always, never
   std::string stage = "graph";  ///< emit
-  std::string device = "auto";  ///< cpu, cuda, auto
+  std::string device = "cpu";   ///< cpu, cuda, auto
   std::string backend = "cpu";  ///< ref, cpu
-  std::string precision;        ///< f32, bf16
-  int threads = 0;              ///< 0: as many as the process may use
+  /// What stands for the GPU: the driver's, except in tests. Throws as codegen::make_cuda_backend does.
+  std::function<std::unique_ptr<codegen::Backend>(const codegen::CudaOptions&)> open_gpu = codegen::make_cuda_backend;
+  std::string precision;  ///< f32, bf16
+  int threads = 0;        ///< 0: as many as the process may use
   bool progress = true;
   bool verify_each = false;  ///< the verifier after every pass
   bool time_passes = false;

@@ -100,15 +100,31 @@ int Session::finish() {
 }
 
 std::unique_ptr<codegen::Backend> make_backend(const Options& options) {
-  if (options.device == "cuda") {
-    std::cerr << "nnlc: --device cuda is not supported yet; --device cpu works\n";
+  const bool use_cache = !std::getenv("NNLC_NO_CACHE");
+  if (options.backend == "ref") {
+    if (options.device != "cuda") return codegen::make_reference_backend();
+    std::cerr << "nnlc: --backend ref runs on the CPU: leave out --device cuda, or NNLC_DEVICE\n";
     return nullptr;
   }
-  if (options.backend == "ref") return codegen::make_reference_backend();
+  if (options.device != "cpu") {
+    try {
+      codegen::CudaOptions cuda;
+      cuda.run_passes = false;  // optimize() runs them, with what the options ask for
+      cuda.use_cache = use_cache;
+      return options.open_gpu(cuda);
+    } catch (const nnl::DeviceError& e) {
+      const std::string why = e.what();
+      if (options.device == "cuda") {
+        std::cerr << fmt::format("nnlc: --device cuda: {}\n", why);
+        return nullptr;
+      }
+      std::cerr << fmt::format("nnlc: --device auto takes the CPU: {}\n", why.substr(0, why.find('\n')));
+    }
+  }
   codegen::CpuOptions cpu;
   cpu.threads = options.threads;
-  cpu.run_passes = false;  // optimize() runs them, with what the options ask for
-  if (std::getenv("NNLC_NO_CACHE")) cpu.use_cache = false;
+  cpu.run_passes = false;
+  cpu.use_cache = use_cache;
   return codegen::make_cpu_backend(cpu);
 }
 

@@ -208,7 +208,9 @@ std::vector<const void*> Examination::prepare(size_t event) {
   const int index = m_.trace.events[event].instr->step;
   CompiledStep& c = m_.compiled(index);
   m_.bind_inputs(c, m_.program.steps[static_cast<size_t>(index)]);
-  return {c.buffers.begin(), c.buffers.begin() + static_cast<std::ptrdiff_t>(c.inputs.size())};
+  std::vector<const void*> inputs;
+  for (size_t k = 0; k < c.inputs.size(); ++k) inputs.push_back(c.buffers[k]->read());
+  return inputs;
 }
 
 Origin Examination::origin(host::Reg r, size_t before) const {

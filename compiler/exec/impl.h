@@ -41,7 +41,7 @@ struct CompiledStep {
   std::vector<bool> output_is_input;  ///< per output without `updates`: its register is an input as well
   std::vector<Tensor> scalars;        ///< per input: where a host number is converted to
   std::vector<Tensor> spare;          ///< per output: a buffer to write to while the register's own is being read
-  std::vector<void*> buffers;
+  std::vector<nnl::Buffer*> buffers;  ///< of the inputs, then of the outputs
 };
 
 /// How a block ended.
@@ -63,8 +63,14 @@ struct Machine::Impl {
   std::unordered_map<const void*, int64_t> counters;        ///< per instruction: passes of loops, calls of `record`
   std::map<std::pair<uint32_t, uint32_t>, int64_t> checks;  ///< per statement: executions that gave finite values
   Trace trace;
-  bool replaying = false;  ///< what the program does to the world outside was done already
-  int leaving = -1;        ///< the label of the scope that a `leave` is on its way to
+  struct {
+    std::vector<graph::TensorType> types;
+    std::unique_ptr<codegen::CompiledStep> code;
+    Tensor result;
+  } finite_check;                        ///< the last one that was made
+  const host::Instr* current = nullptr;  ///< the last that was begun
+  bool replaying = false;                ///< what the program does to the world outside was done already
+  int leaving = -1;                      ///< the label of the scope that a `leave` is on its way to
 
   Flow run_block(const host::Block& block);
   Flow run_instr(const host::Instr& i);
@@ -73,11 +79,11 @@ struct Machine::Impl {
   /// Fills the registers of one pass of a loop over batches; the number of rows.
   int64_t read_batch(const Trace::Batch& batch);
   void run_step(const host::Instr& i);
-  /// Sets the pointers to what the step reads.
+  /// Finds the buffers that the step reads.
   void bind_inputs(CompiledStep& c, const host::Step& step);
   CompiledStep& compiled(int step);
   /// What input k of the step reads: its register's buffer, or a host number converted.
-  void* input_buffer(CompiledStep& c, const host::Step& step, size_t k);
+  nnl::Buffer* input_buffer(CompiledStep& c, const host::Step& step, size_t k);
   /// Lets the program's mapped data sets read through their steps; they must not be read any more once `release_maps`
   /// ran.
   void bind_maps();
@@ -94,6 +100,7 @@ struct Machine::Impl {
   /// to give one that isn't (diagnose.cpp). `checked`: the register that was looked at.
   void explain_not_finite(Failure& f, host::Reg checked);
   void stop_if_cancelled(Span at) const;
+  bool all_finite_where_they_are(const std::vector<const Tensor*>& tensors);  // finite.cpp
 
   Value& reg(host::Reg r) { return regs[static_cast<size_t>(r)]; }
   void set(host::Reg r, Value v) {

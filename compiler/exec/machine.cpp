@@ -64,6 +64,12 @@ int Machine::guarded(Diagnostics& diags, const std::function<void()>& body) {
   Impl& m = *impl_;
   try {
     body();
+  } catch (const nnl::DeviceError& e) {
+    m.progress.hide();
+    const std::string text = e.what();
+    auto built = diags.data(Code::DeviceFailed, m.current ? m.current->span : Span{}, text.substr(0, text.find('\n')));
+    if (const size_t rest = text.find('\n'); rest != std::string::npos) built.note(text.substr(rest + 1));
+    return 3;
   } catch (const Failure& f) {
     m.progress.hide();
     Diagnostic d;
@@ -205,6 +211,7 @@ void Machine::Impl::run_leaf(const Instr& i) {
 
 Flow Machine::Impl::run_instr(const Instr& i) {
   Flow out = Flow::normal;
+  current = &i;
   switch (i.op) {
     case Op::call:
       if (!reads_outside(program, i)) trace.did(i);
@@ -372,6 +379,7 @@ void Machine::Impl::renew_trace(bool must) {
   // What the steps update is copied once after this, since the trace holds it too: that may take a hundredth of the
   // time.
   int64_t bytes = 0;
+  std::vector<const Tensor*> updated;
   for (size_t s = 0; s < steps.size(); ++s) {
     if (!steps[s]) continue;
     for (int u : steps[s]->updates) {
@@ -379,10 +387,11 @@ void Machine::Impl::renew_trace(bool must) {
       const Tensor* t = reg(program.steps[s].inputs[static_cast<size_t>(u)]).tensor();
       if (!t) continue;
       bytes += t->bytes();
-      // A parameter that stopped being finite will fail a check soon: what made it so must stay in the trace.
-      if (!must && !all_finite(*t)) return;
+      updated.push_back(t);
     }
   }
+  // A parameter that stopped being finite will fail a check soon: what made it so must stay in the trace.
+  if (!must && !all_finite_where_they_are(updated)) return;
   trace.interval_s = std::max(0.1, 100 * static_cast<double>(bytes) / 2e9);
   trace.begun = now;
   trace.regs = regs;

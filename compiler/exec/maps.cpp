@@ -99,7 +99,7 @@ class MapReader {
     for (size_t k = 0; k < inputs_.size(); ++k) {
       Tensor& t = inputs_[k];
       if (!t.defined()) {  // a value from outside of the function
-        buffers_[k] = machine_.input_buffer(c, step, k);
+        buffers_[k] = const_cast<uint8_t*>(machine_.input_buffer(c, step, k)->read());
         continue;
       }
       if (const int f = field_of_input_[k]; f >= 0)

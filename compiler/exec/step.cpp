@@ -86,22 +86,22 @@ CompiledStep& Machine::Impl::compiled(int index) {
   return *slot;
 }
 
-void* Machine::Impl::input_buffer(CompiledStep& c, const host::Step& step, size_t k) {
+nnl::Buffer* Machine::Impl::input_buffer(CompiledStep& c, const host::Step& step, size_t k) {
   const Value& v = reg(step.inputs[k]);
   const Tensor* t = v.tensor();
   // Written only through the outputs, which own what they write.
-  if (fits(t, c.inputs[k])) return const_cast<void*>(t->data());
+  if (fits(t, c.inputs[k])) return t->buffer().get();
   if (v.is_none()) {
     // Of a branch that isn't taken: the step computes it with anything, and chooses the other.
     if (!c.scalars[k].defined()) c.scalars[k] = Tensor::zeros(c.inputs[k].dtype, c.inputs[k].shape);
-    return c.scalars[k].data();
+    return c.scalars[k].buffer().get();
   }
   if (t && !(t->shape().empty() && c.inputs[k].shape.empty()))
     throw std::logic_error(fmt::format("input {} of the step \"{}\" is {}, wanted {}{}", k, step.title, describe(v),
                                        nnl::dtype_name(c.inputs[k].dtype), shape_text(c.inputs[k].shape)));
   if (!c.scalars[k].defined()) c.scalars[k] = Tensor::empty(c.inputs[k].dtype, c.inputs[k].shape);
   convert(t ? read_back(v) : v, c.scalars[k], step, k);
-  return c.scalars[k].data();
+  return c.scalars[k].buffer().get();
 }
 
 void Machine::Impl::bind_inputs(CompiledStep& c, const host::Step& step) {
@@ -115,7 +115,7 @@ void Machine::Impl::run_step(const host::Instr& i) {
 
   bind_inputs(c, step);
   for (size_t o = 0; o < n_out; ++o) {
-    void*& buffer = c.buffers[n_in + o];
+    nnl::Buffer*& buffer = c.buffers[n_in + o];
     const CompiledStep::Port& p = c.outputs[o];
     if (const int u = c.updates[o]; u >= 0) {
       const size_t k = static_cast<size_t>(u);
@@ -126,7 +126,7 @@ void Machine::Impl::run_step(const host::Instr& i) {
         Tensor old = *t;
         *t = old.copy();
         if (c.read_elsewhere[k]) c.spare[o] = std::move(old);
-        c.buffers[k] = t->data();
+        c.buffers[k] = t->buffer().get();
       }
       buffer = c.buffers[k];
       continue;
@@ -134,12 +134,12 @@ void Machine::Impl::run_step(const host::Instr& i) {
     Tensor* t = step.outputs[o] == host::kNoReg ? &c.spare[o] : reg(step.outputs[o]).get<Tensor>();
     if (c.output_is_input[o]) {
       if (!fits(&c.spare[o], p) || !c.spare[o].unique()) c.spare[o] = Tensor::empty(p.dtype, p.shape);
-      buffer = c.spare[o].data();
+      buffer = c.spare[o].buffer().get();
     } else if (fits(t, p) && t->unique()) {
-      buffer = t->data();
+      buffer = t->buffer().get();
     } else {
       Tensor fresh = Tensor::empty(p.dtype, p.shape);
-      buffer = fresh.data();
+      buffer = fresh.buffer().get();
       if (step.outputs[o] == host::kNoReg)
         c.spare[o] = std::move(fresh);
       else
@@ -147,7 +147,8 @@ void Machine::Impl::run_step(const host::Instr& i) {
     }
   }
 
-  c.code->run(c.buffers.data());
+  const std::span<nnl::Buffer* const> buffers(c.buffers);
+  c.code->run_on(buffers.first(n_in), buffers.subspan(n_in));
 
   for (size_t o = 0; o < n_out; ++o) {
     const host::Reg r = step.outputs[o];

@@ -12,7 +12,7 @@ using codegen::cuda::Compiler;
 TEST_CASE("NVRTC takes all printed kernels") {
   std::unique_ptr<Compiler> compiler;
   try {
-    compiler = std::make_unique<Compiler>("-");
+    compiler = std::make_unique<Compiler>(codegen::cuda::kNoCache);
   } catch (const codegen::cuda::DeviceError& e) {
     MESSAGE("skipped: ", e.what());
     return;

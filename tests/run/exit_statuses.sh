@@ -47,5 +47,6 @@ expect 2 "can't read" run no_such_file.nnl
 expect 2 'not supported yet' lsp
 expect 3 'no' test fails.nnl
 expect 3 "doesn't fit into 64 bits" run overflow.nnl
-expect 3 'not supported yet' run --device cuda good.nnl
+expect 3 'not supported yet' run --precision bf16 good.nnl
+expect 2 'gpu' run --device gpu good.nnl
 exit $wrong

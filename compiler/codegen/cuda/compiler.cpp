@@ -1,15 +1,29 @@
 #include "compiler/codegen/cuda/compiler.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <stdexcept>
 
 #include "compiler/codegen/cuda/device.h"
 
 namespace nnlc::codegen::cuda {
 
 Compiler::Compiler(const std::string& cache_dir, int wanted_major) : nvrtc_(std::make_unique<Nvrtc>()) {
-  if (!nvrtc_->open(wanted_major))
-    throw DeviceError(fmt::format("NVRTC, CUDA's compiler, isn't installed: {}", nvrtc_->search.why));
-  if (cache_dir != "-") cache_ = std::make_unique<ObjectCache>(cache_dir);
+  if (!nvrtc_->open(wanted_major)) throw DeviceError(missing(*nvrtc_));
+  if (cache_dir != kNoCache) cache_ = std::make_unique<ObjectCache>(cache_dir);
+}
+
+void Compiler::check_arch(const std::string& arch) const {
+  int n = 0;
+  nvrtc_->nvrtcGetNumSupportedArchs(&n);
+  std::vector<int> known(static_cast<size_t>(n));
+  if (n > 0) nvrtc_->nvrtcGetSupportedArchs(known.data());
+  for (int k : known)
+    if (arch == fmt::format("sm_{}", k)) return;
+  throw DeviceError(
+      fmt::format("{} compiles for sm_{}, not for {}", describe(), fmt::join(known, ", sm_"), arch) +
+      "\n  GPUs older than that need an older NVRTC, newer ones a newer one; NNLC_NVRTC names its folder");
 }
 
 std::string Compiler::describe() const { return fmt::format("NVRTC {}.{}", nvrtc_->major, nvrtc_->minor); }
@@ -22,6 +36,7 @@ Compiled Compiler::compile(const std::string& source, const std::string& arch, b
   const std::string key = content_hash(identity + "\n" + source);
   if (cache_)
     if (auto found = cache_->get(key)) return {*found, ""};
+  check_arch(arch);
   void* program = nullptr;
   if (nvrtc_->nvrtcCreateProgram(&program, source.c_str(), "step.cu", 0, nullptr, nullptr) != 0)
     throw DeviceError("NVRTC doesn't take the program");
@@ -41,7 +56,7 @@ Compiled Compiler::compile(const std::string& source, const std::string& arch, b
   }
   nvrtc_->nvrtcDestroyProgram(&program);
   if (failed || out.code.empty())
-    throw DeviceError(fmt::format("{} refuses the printed source for {}:\n{}", describe(), arch, out.log));
+    throw std::logic_error(fmt::format("{} refuses the printed source for {}:\n{}", describe(), arch, out.log));
   if (cache_) cache_->put(key, out.code);
   return out;
 }

@@ -14,18 +14,21 @@ struct Compiled {
   std::string log;   ///< what the assembler reports: registers, spills
 };
 
+inline constexpr const char* kNoCache = "-";
+
 class Compiler {
  public:
-  /// Throws DeviceError where NVRTC isn't found. cache_dir: as ObjectCache; "-" for none.
+  /// Throws DeviceError where NVRTC isn't found. cache_dir: as ObjectCache, or kNoCache.
   explicit Compiler(const std::string& cache_dir, int wanted_major = 0);
 
-  /// arch: "sm_90". ptx: the virtual form, for readers. Throws DeviceError with NVRTC's log, which can only be a bug of
-  /// the printer.
+  /// arch: "sm_90". ptx: the virtual form, for readers. Throws DeviceError where NVRTC doesn't know `arch`. That it
+  /// refuses the source can only be a bug of the printer: std::logic_error, with its log.
   Compiled compile(const std::string& source, const std::string& arch, bool ptx = false);
   std::string describe() const;  ///< "NVRTC 12.8"
   const Nvrtc& nvrtc() const { return *nvrtc_; }
 
  private:
+  void check_arch(const std::string& arch) const;
   std::unique_ptr<Nvrtc> nvrtc_;
   std::unique_ptr<ObjectCache> cache_;
 };

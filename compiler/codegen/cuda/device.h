@@ -3,20 +3,16 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "compiler/codegen/cuda/print.h"
+#include "runtime/buffer.h"
 
 namespace nnlc::codegen::cuda {
 
-/// The device or its compiler refused something; the text says what.
-struct DeviceError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-using Address = uint64_t;
+using nnl::DeviceError;
+using Address = nnl::DeviceAddress;
 
 /// Compiled kernels, alive as long as somebody may launch them.
 class Module {

@@ -30,6 +30,11 @@ struct Context {
     if (code) throw DeviceError(fmt::format("the GPU: {}: {}", what, driver.error_text(code)));
   }
   void enter() const { check(driver.cuCtxSetCurrent(context), "cuCtxSetCurrent"); }
+  /// For destructors: whatever runs may use what is going to be destroyed.
+  void wait() const {
+    driver.cuCtxSetCurrent(context);
+    driver.cuStreamSynchronize(stream);
+  }
   ~Context() {
     if (!context) return;
     driver.cuCtxSetCurrent(context);
@@ -41,7 +46,11 @@ using ContextPtr = std::shared_ptr<Context>;
 
 ContextPtr open_context(int number) {
   auto c = std::make_shared<Context>();
-  if (!c->driver.open()) throw DeviceError(c->driver.search.why);
+  if (!c->driver.open()) {
+    std::string text = missing(c->driver);
+    if (Nvrtc nvrtc; !nvrtc.open()) text += "\n" + missing(nvrtc);
+    throw DeviceError(text);
+  }
   if (number >= c->driver.devices)
     throw DeviceError(fmt::format("there is no GPU {}: the driver shows {}", number, c->driver.devices));
   c->check(c->driver.cuDeviceGet(&c->device, number), "cuDeviceGet");
@@ -67,7 +76,7 @@ class DriverModule : public Module {
                   "cuFuncSetAttribute");
   }
   ~DriverModule() override {
-    c_->driver.cuCtxSetCurrent(c_->context);
+    c_->wait();
     c_->driver.cuModuleUnload(module_);
   }
   void* function(const std::string& name) override {
@@ -107,7 +116,7 @@ class DriverSequence : public Sequence {
     c_->check(made, "cuGraphInstantiate");
   }
   ~DriverSequence() override {
-    c_->driver.cuCtxSetCurrent(c_->context);
+    c_->wait();
     if (exec_) c_->driver.cuGraphExecDestroy(exec_);
   }
   void run() override {
@@ -124,7 +133,7 @@ class DriverDevice : public Device {
  public:
   DriverDevice(ContextPtr c, const std::string& cache_dir)
       : c_(std::move(c)), compiler_(cache_dir, c_->driver.version / 1000) {}
-  ~DriverDevice() override { c_->driver.cuStreamSynchronize(c_->stream); }
+  ~DriverDevice() override { c_->wait(); }
 
   std::string describe() const override {
     return fmt::format("{} (sm_{}{}), driver for CUDA {}.{}, {}", c_->name, c_->major, c_->minor,
@@ -185,8 +194,7 @@ std::string list_devices() {
   std::string out;
   Driver driver;
   if (!driver.open()) {
-    out += fmt::format("no GPU: {}\n", driver.search.why);
-    for (auto& t : driver.search.tried) out += fmt::format("  looked in {}\n", t);
+    out += fmt::format("no GPU: {}\n", missing(driver));
   } else {
     out += fmt::format("driver: {}, for CUDA {}.{}\n", driver.search.path, driver.version / 1000,
                        driver.version % 1000 / 10);
@@ -207,9 +215,7 @@ std::string list_devices() {
   if (nvrtc.open(driver.version / 1000)) {
     out += fmt::format("NVRTC: {}, {}.{}\n", nvrtc.search.path, nvrtc.major, nvrtc.minor);
   } else {
-    out += fmt::format("no NVRTC: {}\n", nvrtc.search.why);
-    for (auto& t : nvrtc.search.tried) out += fmt::format("  looked in {}\n", t);
-    out += "  `pip install nvidia-cuda-nvrtc-cu12` (or nvidia-cuda-nvrtc, for CUDA 13) is enough\n";
+    out += fmt::format("no NVRTC: {}\n", missing(nvrtc));
   }
   return out;
 }

@@ -71,8 +71,10 @@ void* open_library(const char* override_name, const std::vector<std::string>& na
       search.tried.push_back(p);
       if (void* handle = attempt(p)) return handle;
     }
-    const char* text = dlerror();
-    search.why = fmt::format("{}={}: {}", override_name, given, text ? text : "can't be opened");
+    // The loader's text begins with the path.
+    std::string text = dlerror();
+    if (text.starts_with(paths.back() + ": ")) text.erase(0, paths.back().size() + 2);
+    search.why = fmt::format("{}={} can't be opened: {}", override_name, given, text);
     return nullptr;
   }
   for (auto& n : names) {
@@ -80,6 +82,7 @@ void* open_library(const char* override_name, const std::vector<std::string>& na
     if (void* handle = attempt(n)) return handle;
   }
   for (const fs::path& folder : library_folders()) {
+    if (std::find(search.tried.begin(), search.tried.end(), folder.string()) != search.tried.end()) continue;
     search.tried.push_back(folder.string());
     for (auto& n : names) {
       std::error_code error;
@@ -87,9 +90,7 @@ void* open_library(const char* override_name, const std::vector<std::string>& na
         if (void* handle = attempt((folder / n).string())) return handle;
     }
   }
-  search.why = fmt::format(
-      "there is no {} in the loader's path, CUDA_HOME, a Python environment or /usr/local/cuda*; set {} to its folder",
-      names.front(), override_name);
+  search.why = fmt::format("there is no {}", names.front());
   return nullptr;
 }
 
@@ -132,10 +133,8 @@ std::string Driver::error_text(int code) const {
 
 bool Driver::open() {
   void* handle = open_library("NNLC_LIBCUDA", {"libcuda.so.1"}, search);
-  if (!handle) {
-    search.why = "NVIDIA's driver isn't installed: " + search.why;
-    return false;
-  }
+  if (!handle) return false;
+  installed = true;
   NNLC_DRIVER_FUNCTIONS(NNLC_LOAD)
   search.path = path_of(reinterpret_cast<void*>(cuInit), search.path);
   int code = cuInit(0);
@@ -146,6 +145,38 @@ bool Driver::open() {
     return false;
   }
   return true;
+}
+
+namespace {
+
+std::string places(const Search& search) {
+  std::string out;
+  for (auto& t : search.tried) out += fmt::format("\n  looked in {}", t);
+  return out;
+}
+
+}  // namespace
+
+std::string missing(const Driver& driver) {
+  if (driver.installed)
+    return fmt::format(
+        "NVIDIA's driver is installed, but gives no GPU ({})\n"
+        "  `nvidia-smi` shows the GPUs that it sees; CUDA_VISIBLE_DEVICES hides some, a container all that "
+        "it wasn't given",
+        driver.search.why);
+  return fmt::format(
+      "NVIDIA's driver isn't installed ({}){}\n"
+      "  it comes with NVIDIA's packages for the GPU (Debian: `apt install nvidia-driver`, of non-free); "
+      "where it is somewhere else, NNLC_LIBCUDA names its folder",
+      driver.search.why, places(driver.search));
+}
+
+std::string missing(const Nvrtc& nvrtc) {
+  return fmt::format(
+      "NVRTC, CUDA's compiler, isn't installed ({}){}\n"
+      "  `pip install nvidia-cuda-nvrtc` (or nvidia-cuda-nvrtc-cu12, for drivers of CUDA 12) is enough; "
+      "where it is somewhere else, NNLC_NVRTC names its folder",
+      nvrtc.search.why, places(nvrtc.search));
 }
 
 }  // namespace nnlc::codegen::cuda

@@ -18,7 +18,9 @@ namespace nnlc::codegen::cuda {
   X(nvrtcGetCUBINSize, void*, size_t*)                                                                 \
   X(nvrtcGetCUBIN, void*, char*)                                                                       \
   X(nvrtcGetPTXSize, void*, size_t*)                                                                   \
-  X(nvrtcGetPTX, void*, char*)
+  X(nvrtcGetPTX, void*, char*)                                                                         \
+  X(nvrtcGetNumSupportedArchs, int*)                                                                   \
+  X(nvrtcGetSupportedArchs, int*)
 #define NNLC_DRIVER_FUNCTIONS(X)                                                                                \
   X(cuInit, unsigned)                                                                                           \
   X(cuDriverGetVersion, int*)                                                                                   \
@@ -61,6 +63,10 @@ struct Search {
   std::string why;                 ///< nothing was opened, or something was missing in it
 };
 
+/// What is missing, in one line; then where it was looked for and how to get it.
+std::string missing(const struct Driver& driver);
+std::string missing(const struct Nvrtc& nvrtc);
+
 struct Nvrtc {
   NNLC_NVRTC_FUNCTIONS(NNLC_FIELD)
   int major = 0, minor = 0;
@@ -73,6 +79,7 @@ struct Driver {
   NNLC_DRIVER_FUNCTIONS(NNLC_FIELD)
   int version = 0;  ///< 12080: CUDA 12.8
   int devices = 0;
+  bool installed = false;  ///< the library was found, whether or not it works
   Search search;
   bool open();
   std::string error_text(int code) const;
