@@ -20,6 +20,9 @@ candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
 
 # Debian's packages that building needs.
 packages='g++ cmake ninja-build antlr4 libantlr4-runtime-dev libfmt-dev libcli11-dev nlohmann-json3-dev libutf8proc-dev zlib1g-dev'
+# And what the Python module and its tests need.
+# shellcheck disable=SC2034
+python_packages='python3-dev python3-venv python3-pip python3-numpy python3-pytest pybind11-dev'
 # LLVM 22; 19 does as well where it is what is installed, or all that can be had.
 llvm='llvm-22-dev'
 other_llvm='llvm-19-dev'
@@ -62,6 +65,7 @@ install_packages() {
   esac
   # shellcheck disable=SC2086
   apt_get install -y --no-install-recommends $missing >/dev/null || die "apt-get couldn't install:$missing"
+  installed_now=yes
 }
 
 # What ccache has compiled in one checkout serves another one.
@@ -74,7 +78,8 @@ build() {
   build_dir=$1
   targets=$2
   shift 2
-  if [ ! -f "$build_dir/CMakeCache.txt" ] || [ $# -gt 0 ]; then
+  # Again if packages have come: they may be what an optional part waited for.
+  if [ ! -f "$build_dir/CMakeCache.txt" ] || [ $# -gt 0 ] || [ -n "${installed_now:-}" ]; then
     generator=''
     if command -v ninja >/dev/null 2>&1 && [ ! -f "$build_dir/CMakeCache.txt" ]; then generator='-GNinja'; fi
     launcher=''

@@ -254,7 +254,7 @@ void record(Call& c) {
     values.emplace_back(name, x);
     m.progress.metric(name, x);
   }
-  const int64_t step = m.counters[&c.instr]++;
+  const int64_t step = m.records[{c.instr.span.file, c.instr.span.begin}]++;
   if (m.options.on_record) m.options.on_record(step, values);
   if (m.options.runs_dir.empty()) return;
   if (!m.log) {

@@ -60,8 +60,10 @@ struct Machine::Impl {
   std::vector<std::unique_ptr<CompiledStep>> steps;
   nnl::Progress progress;
   std::unique_ptr<nnl::RunLog> log;
-  std::unordered_map<const void*, int64_t> counters;        ///< per instruction: passes of loops, calls of `record`
-  std::map<std::pair<uint32_t, uint32_t>, int64_t> checks;  ///< per statement: executions that gave finite values
+  std::unordered_map<const void*, int64_t> counters;  ///< per instruction: passes of loops
+  /// Per statement, whose instructions may be several (the body of a loop for each size of its batches):
+  std::map<std::pair<uint32_t, uint32_t>, int64_t> checks;   ///< executions that gave finite values
+  std::map<std::pair<uint32_t, uint32_t>, int64_t> records;  ///< calls of `record`
   Trace trace;
   struct {
     std::vector<graph::TensorType> types;

@@ -142,6 +142,15 @@ print(rows)
   CHECK(done == std::vector<int64_t>{0, 1, 2, 3});
   p.run();  // a second time, into nothing
 
+  // Batches of two sizes have a body each, and one count.
+  std::vector<int64_t> steps;
+  run = {};
+  run.record = [&](int64_t step, const Scalars&) { steps.push_back(step); };
+  Program::from_text("for i in 0..2 { for b in blobs(n = 10).batches(4) { record(sum = sum(b.x)) } }", "b.nnl",
+                     one_thread())
+      .run(run);
+  CHECK(steps == std::vector<int64_t>{0, 1, 2, 3, 4, 5});
+
   Program failing = Program::from_text("let x = tensor([1.0, 2.0])\nassert(x[0] > x[1], \"no\")\n", "a.nnl");
   Error e = error_of([&] { failing.run(); });
   CHECK(e.status() == Status::run_failed);
