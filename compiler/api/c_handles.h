@@ -15,6 +15,8 @@ inline const nnlc_layer* handle(const api::Layer* l) { return reinterpret_cast<c
 inline const api::Layer& of(const nnlc_layer* l) { return *reinterpret_cast<const api::Layer*>(l); }
 inline const nnlc_function* handle(const api::Function* f) { return reinterpret_cast<const nnlc_function*>(f); }
 inline const api::Function& of(const nnlc_function* f) { return *reinterpret_cast<const api::Function*>(f); }
+inline const nnlc_optimizer* handle(const api::Optimizer* o) { return reinterpret_cast<const nnlc_optimizer*>(o); }
+inline const api::Optimizer& of(const nnlc_optimizer* o) { return *reinterpret_cast<const api::Optimizer*>(o); }
 
 struct nnlc_error {
   nnlc_status status;

@@ -141,6 +141,19 @@ const char* nnlc_function_result(const nnlc_function* f) { return of(f).result.c
 nnlc_place nnlc_function_place(const nnlc_function* f) { return to_c(of(f).place); }
 size_t nnlc_function_parameter_count(const nnlc_function* f) { return of(f).parameters.size(); }
 nnlc_parameter nnlc_function_parameter(const nnlc_function* f, size_t i) { return to_c(of(f).parameters[i]); }
+size_t nnlc_program_optimizer_count(const nnlc_program* p) { return p->program.optimizers().size(); }
+const nnlc_optimizer* nnlc_program_optimizer(const nnlc_program* p, size_t i) {
+  return i < p->program.optimizers().size() ? handle(&p->program.optimizers()[i]) : nullptr;
+}
+const char* nnlc_optimizer_name(const nnlc_optimizer* o) { return of(o).name.c_str(); }
+const char* nnlc_optimizer_doc(const nnlc_optimizer* o) { return of(o).doc.c_str(); }
+nnlc_place nnlc_optimizer_place(const nnlc_optimizer* o) { return to_c(of(o).place); }
+size_t nnlc_optimizer_parameter_count(const nnlc_optimizer* o) { return of(o).parameters.size(); }
+nnlc_parameter nnlc_optimizer_parameter(const nnlc_optimizer* o, size_t i) { return to_c(of(o).parameters[i]); }
+size_t nnlc_optimizer_state_count(const nnlc_optimizer* o) { return of(o).states.size(); }
+const char* nnlc_optimizer_state(const nnlc_optimizer* o, size_t i) {
+  return i < of(o).states.size() ? of(o).states[i].c_str() : nullptr;
+}
 size_t nnlc_program_config_count(const nnlc_program* p) { return p->program.configs().size(); }
 nnlc_parameter nnlc_program_config(const nnlc_program* p, size_t i) {
   const api::Config& c = p->program.configs()[i];

@@ -48,6 +48,10 @@ void list_declarations(Program::State& p) {
       Layer layer{l->name.text, list.parameters(l->params), {}, l->doc, to_public(l->name.span, sources)};
       list.methods(l->items, layer.methods);
       p.layers.push_back(std::move(layer));
+    } else if (auto* o = ast::dyn<ast::OptimizerStmt>(s.get())) {
+      Optimizer optimizer{o->name.text, list.parameters(o->params), {}, o->doc, to_public(o->name.span, sources)};
+      for (auto& state : o->states) optimizer.states.push_back(state.name.text);
+      p.optimizers.push_back(std::move(optimizer));
     } else if (auto* c = ast::dyn<ast::ConfigStmt>(s.get())) {
       p.configs.push_back({c->name.text, list.text(c->type.span), c->value ? syntax::to_source(*c->value) : "", c->doc,
                            to_public(c->name.span, sources)});

@@ -78,11 +78,12 @@ struct Program::State {
   std::vector<Diagnostic> diagnostics;
   std::vector<Layer> layers;
   std::vector<Function> functions;
+  std::vector<Optimizer> optimizers;
   std::vector<Config> configs;
 };
 
 std::unique_ptr<codegen::Backend> make_backend(const CompileOptions& options);
-/// Layers, functions and configs of the program, from its text.
+/// Layers, functions, optimizers and configs of the program, from its text.
 void list_declarations(Program::State& p);  // declarations.cpp
 /// `name = 1, other = "x"`: as the arguments of a call.
 std::string to_source(const Arguments& arguments);

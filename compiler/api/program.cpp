@@ -97,6 +97,7 @@ const Program::State& state_of(const std::shared_ptr<Program::State>& s) {
 const std::vector<Diagnostic>& Program::diagnostics() const { return state_of(state_).diagnostics; }
 const std::vector<Layer>& Program::layers() const { return state_of(state_).layers; }
 const std::vector<Function>& Program::functions() const { return state_of(state_).functions; }
+const std::vector<Optimizer>& Program::optimizers() const { return state_of(state_).optimizers; }
 const std::vector<Config>& Program::configs() const { return state_of(state_).configs; }
 
 std::unique_ptr<codegen::Backend> make_backend(const CompileOptions& options) {

@@ -132,12 +132,13 @@ const Tensor& Variant::usable_input(const Tensor& given, size_t i, Copies copies
 }
 
 void Variant::check_labels(const Tensor& t, size_t i) const {
-  if (i >= driver_.classes.size() || !driver_.classes[i]) return;
-  const int64_t classes = *driver_.classes[i], n = t.count();
+  if (i >= driver_.labels.size() || !driver_.labels[i].classes) return;
+  const int64_t classes = *driver_.labels[i].classes, n = t.count();
+  const std::optional<int64_t> ignored = driver_.labels[i].ignored;
   auto check = [&](const auto* p) {
     for (int64_t e = 0; e < n; ++e) {
       const auto v = static_cast<int64_t>(p[e]);
-      if (v >= 0 && v < classes) continue;
+      if ((v >= 0 && v < classes) || v == ignored) continue;
       Diagnostic d;
       d.severity = Severity::data;
       d.code = fmt::format("N{:04}", static_cast<int>(Code::ClassOutOfRange));

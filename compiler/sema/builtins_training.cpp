@@ -184,7 +184,9 @@ Value check_labels(BuiltinCall& c) {
     return Poison{};
   }
   if (!y->classes && y->adapts && classes.is_constant()) {
-    if (!*y->adapts || **y->adapts > classes.value()) *y->adapts = classes.value();
+    const Dim* ignored = c.given("ignore_index") ? c.arg("ignore_index").value.get<Dim>() : nullptr;
+    y->adapts->narrow(classes.value(),
+                      ignored && ignored->is_constant() ? std::optional(ignored->value()) : std::nullopt);
     return NoneValue{};
   }
   if (!y->classes) {
@@ -210,7 +212,7 @@ const std::vector<Builtin> kTrainingBuiltins = {
     {"clip_norm", "gradients, max_norm", clip_norm_call,
      "Scales gradients so that their joint norm is at most max_norm."},
     {"check_same_shape", "a, b, what, same_type = true", check_same_shape, ""},
-    {"check_labels", "input, target, what", check_labels, ""},
+    {"check_labels", "input, target, what, ignore_index = None", check_labels, ""},
     {"check_log_probabilities", "input, what", check_log_probabilities, ""},
     {"is_float_tensor", "x", is_float_tensor, ""},
 };

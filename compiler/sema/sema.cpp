@@ -730,12 +730,16 @@ std::vector<LayerInfo> list_layers(SourceManager& sources, uint32_t file, const 
 
 // ---------------------------------------------------------------- drivers
 
+void LabelRange::narrow(int64_t to_classes, std::optional<int64_t> admitted) {
+  ignored = !classes || ignored == admitted ? admitted : std::nullopt;
+  classes = std::min(classes.value_or(to_classes), to_classes);
+}
+
 TensorValue as_labels(Evaluator& ev, const TensorValue& ints, int64_t classes, Span span) {
   TensorValue out = ints;
   if (ints.type.dtype != graph::DType::i32)
     out = ev.tensor(graph::cast(ev.graph(), ev.node(ints), graph::DType::i32, span), span);
-  // The stricter of two ranges holds.
-  if (!*ints.adapts || **ints.adapts > classes) *ints.adapts = classes;
+  ints.adapts->narrow(classes, std::nullopt);
   out.classes = Dim(classes);
   return out;
 }
@@ -816,14 +820,14 @@ void build_driver(Evaluator& ev, const Compilation& c, const Driver& driver, con
   if (!driver.setup.empty()) exec_text(ev, "<setup>", driver.setup, scope);
   if (ev.diags.has_errors()) return;
   if (!driver.step.empty()) {
-    std::vector<std::shared_ptr<std::optional<int64_t>>> adapted;
+    std::vector<std::shared_ptr<LabelRange>> adapted;
     for (const Driver::Input& input : driver.inputs) {
       host::Type type = host_type(host::Type::Kind::tensor);
       type.tensor = input.type;
       type.classes = input.classes.value_or(0);
       out.inputs.push_back(ev.new_reg(type));
       Value v = ev.from_reg(out.inputs.back(), type, {});
-      adapted.push_back(std::make_shared<std::optional<int64_t>>(input.classes));
+      adapted.push_back(std::make_shared<LabelRange>(LabelRange{input.classes, {}}));
       if (input.adapts && !input.classes) v.get<TensorValue>()->adapts = adapted.back();
       scope->define(input.name, std::move(v), {}).used = true;
     }
@@ -838,7 +842,7 @@ void build_driver(Evaluator& ev, const Compilation& c, const Driver& driver, con
       flatten_outputs(ev, result->value, "", result->span, out);
     ev.loop_end_actions.pop_back();
     ev.end_block();
-    for (auto& a : adapted) out.classes.push_back(*a);
+    for (auto& a : adapted) out.labels.push_back(*a);
   }
   out.root = layer->root;
   for (auto& [site, reg] : ev.impl->draw_counters)

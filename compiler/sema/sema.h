@@ -82,6 +82,14 @@ struct Driver {
   std::vector<Input> inputs;
 };
 
+/// The labels that an int input of a driver may hold, once it was taken for a class(C).
+struct LabelRange {
+  std::optional<int64_t> classes;  ///< the C; nullopt: it wasn't, any int will do
+  std::optional<int64_t> ignored;  ///< a label outside that is admitted: the `ignore_index` of the losses that read it
+  /// A further use of the same labels: what both admit.
+  void narrow(int64_t to_classes, std::optional<int64_t> admitted);
+};
+
 /// A driver as a program whose body ends in one scope instruction, the step; what stands before it is the setup.
 struct DriverProgram {
   struct Output {
@@ -99,7 +107,7 @@ struct DriverProgram {
   std::unique_ptr<host::Program> program;
   std::string root;  ///< of the layer's persistents
   std::vector<host::Reg> inputs;
-  std::vector<std::optional<int64_t>> classes;  ///< per input: the C of the class(C) it was taken for
+  std::vector<LabelRange> labels;  ///< per input
   std::vector<Output> outputs;
   std::vector<State> state;
   bool scheduled = false;  ///< the learning rate follows a schedule

@@ -67,8 +67,8 @@ struct TensorValue {
   std::shared_ptr<const std::vector<double>>
       literal;                              ///< the numbers of a `tensor([…])`, before they are rounded to its type
   std::shared_ptr<struct ParamCell> param;  ///< set where the value was read as a parameter or state: `net.fc.weight`
-  std::shared_ptr<std::optional<int64_t>>
-      adapts;  ///< an int input of a driver that becomes class(C) where one is wanted; holds the C once it did
+  std::shared_ptr<struct LabelRange>
+      adapts;  ///< an int input of a driver that becomes class(C) where one is wanted: what it may hold
 };
 
 struct SequenceValue {

@@ -32,6 +32,7 @@ from ._nnl import (
     Label,
     Layer,
     LoadReport,
+    Optimizer,
     Parameter,
     ParameterInfo,
     Place,
@@ -44,11 +45,11 @@ __version__ = version()
 __all__ = [
     "CancelToken", "Cancelled", "CompileError", "Config", "CopyNeeded", "DataError", "Diagnostic", "Error",
     "Expression", "Fix", "Function", "InternalError", "InvalidArgument", "Label", "Layer", "LoadReport", "Model",
-    "OutOfMemory", "Parameter", "ParameterInfo", "Place", "Program", "RunError", "Tensor", "Tensors", "Trainer",
+    "Optimizer", "OutOfMemory", "Parameter", "ParameterInfo", "Place", "Program", "RunError", "Tensor", "Tensors", "Trainer",
     "Unsupported", "check", "compile", "version",
 ]  # fmt: skip
 
-for _thing in (CancelToken, Config, Diagnostic, Expression, Fix, Function, Label, Layer, LoadReport, Parameter,
+for _thing in (CancelToken, Config, Diagnostic, Expression, Fix, Function, Label, Layer, LoadReport, Optimizer, Parameter,
                ParameterInfo, Place, Tensor, *(globals()[_n] for _n in __all__ if isinstance(globals()[_n], type))):  # fmt: skip
     _thing.__module__ = __name__
 del _thing

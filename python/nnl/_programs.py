@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _nnl
 from ._models import Model, Value, argument
-from ._nnl import CancelToken, Config, Diagnostic, Expression, Function, Layer
+from ._nnl import CancelToken, Config, Diagnostic, Expression, Function, Layer, Optimizer
 
 
 def _config(value: Any) -> str:
@@ -68,7 +68,7 @@ def compile(
     threads      of each model and run; 0: as many as the process may use. Results are the same for every number.
     device       "cpu"
     declarations_only
-                 only layers, functions and configs are wanted: other statements, and the data they read, aren't
+                 only layers, functions, optimizers and configs are wanted: other statements, and the data they read, aren't
                  looked at; such a program can't be run
     directory    where imports and data of a text are looked for
     cache, cache_directory
@@ -131,6 +131,11 @@ class Program:
     def functions(self) -> list[Function]:
         """The functions that the program declares."""
         return self._program.functions
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers that the program declares: parameters, and the names of their state."""
+        return self._program.optimizers
 
     @property
     def configs(self) -> list[Config]:

@@ -105,6 +105,7 @@ void bind_declarations(py::module_& m) {
   using nnlc::Config;
   using nnlc::Function;
   using nnlc::Layer;
+  using nnlc::Optimizer;
   using nnlc::Parameter;
   using nnlc::ParameterInfo;
   py::class_<Parameter>(m, "Parameter", "A parameter of a declaration: its type and default as they are written.")
@@ -129,6 +130,13 @@ void bind_declarations(py::module_& m) {
       .def_readonly("doc", &Layer::doc)
       .def_readonly("place", &Layer::place)
       .def("__repr__", &repr_of<Layer>);
+  py::class_<Optimizer>(m, "Optimizer", "An optimizer of a program: its parameters, and the names of its state.")
+      .def_readonly("name", &Optimizer::name)
+      .def_readonly("parameters", &Optimizer::parameters)
+      .def_readonly("states", &Optimizer::states)
+      .def_readonly("doc", &Optimizer::doc)
+      .def_readonly("place", &Optimizer::place)
+      .def("__repr__", &repr_of<Optimizer>);
   py::class_<Config>(m, "Config", "A `config` of a program.")
       .def_readonly("name", &Config::name)
       .def_readonly("type", &Config::type)
@@ -187,6 +195,7 @@ void bind_program(py::module_& m) {
       .def_property_readonly("diagnostics", &Program::diagnostics)
       .def_property_readonly("layers", &Program::layers)
       .def_property_readonly("functions", &Program::functions)
+      .def_property_readonly("optimizers", &Program::optimizers)
       .def_property_readonly("configs", &Program::configs)
       .def("run", &run)
       .def("instantiate",

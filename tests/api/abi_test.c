@@ -72,7 +72,9 @@ int main(void) {
   /* a right one; its options cut short, as an older header has them */
   strcpy(text, program_text);
   strcpy(strstr(text, "fn squared"),
-         "fn squared(net, x: [N, 3], y: [N, 3]) { mean((net(x) - y) ** 2) }\nprint(\"size {size}\")\n");
+         "fn squared(net, x: [N, 3], y: [N, 3]) { mean((net(x) - y) ** 2) }\nprint(\"size {size}\")\n"
+         "## Plain.\noptimizer Slide(rate: float = 0.5) {\n  state last = zeros_like(param)\n"
+         "  update(param, grad) {\n    last = grad\n    param = param - rate * last\n  }\n}\n");
   {
     nnlc_compile_options o = NNLC_COMPILE_OPTIONS_INIT;
     const char* names[1] = {"size"};
@@ -101,6 +103,16 @@ int main(void) {
   CHECK(strcmp(nnlc_function_result(nnlc_layer_method(nnlc_program_layer(p, 0), 0)), "[N, n]") == 0);
   CHECK(strcmp(nnlc_function_parameter(nnlc_program_function(p, 0), 1).name, "x") == 0);
   CHECK(strcmp(nnlc_program_config(p, 0).default_value, "3") == 0);
+  CHECK(nnlc_program_optimizer_count(p) == 1 && nnlc_program_optimizer(p, 1) == NULL);
+  {
+    const nnlc_optimizer* o = nnlc_program_optimizer(p, 0);
+    CHECK(strcmp(nnlc_optimizer_name(o), "Slide") == 0 && strcmp(nnlc_optimizer_doc(o), "Plain.") == 0);
+    CHECK(nnlc_optimizer_place(o).line == 14);
+    CHECK(nnlc_optimizer_parameter_count(o) == 1);
+    CHECK(strcmp(nnlc_optimizer_parameter(o, 0).default_value, "0.5") == 0);
+    CHECK(nnlc_optimizer_state_count(o) == 1 && strcmp(nnlc_optimizer_state(o, 0), "last") == 0);
+    CHECK(nnlc_optimizer_state(o, 1) == NULL);
+  }
 
   /* a layer, called on this program's memory */
   {

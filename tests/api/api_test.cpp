@@ -75,6 +75,26 @@ TEST_CASE("declarations are listed with their types") {
   REQUIRE(p.functions().size() == 1);
   CHECK(p.functions()[0].parameters[2].type == "class(3)[N]");
   CHECK(p.functions()[0].place.line == 15);
+  CHECK(p.optimizers().empty());
+
+  p = Program::from_text(R"(
+## Heavy.
+optimizer Ball(lr: float = 0.1, mass: float = 0.9) {
+  state velocity = zeros_like(param)
+  update(param, grad) {
+    velocity = mass * velocity + grad
+    param = param - lr * velocity
+  }
+})");
+  REQUIRE(p.optimizers().size() == 1);
+  const Optimizer& o = p.optimizers()[0];
+  CHECK(o.name == "Ball");
+  CHECK(o.doc == "Heavy.");
+  CHECK(o.place.line == 3);
+  REQUIRE(o.parameters.size() == 2);
+  CHECK(o.parameters[1].name == "mass");
+  CHECK(o.parameters[1].default_value == "0.9");
+  CHECK(o.states == std::vector<std::string>{"velocity"});
 }
 
 TEST_CASE("what is wrong with a program is data") {

@@ -115,6 +115,11 @@ def test_declarations():
     assert [m.name for m in net.methods] == ["forward", "both"]
     assert [(p.name, p.type) for p in net.methods[0].parameters] == [("x", "[N, 4]")]
     assert net.methods[0].result == "[N, 3]" and net.methods[0].place.line == net.place.line + 3
+    (ball,) = nnl.compile(
+        "optimizer Ball(lr: float = 0.1) {\n  state speed = zeros_like(param)\n"
+        "  update(param, grad) {\n    speed = speed + grad\n    param = param - lr * speed\n  }\n}\n"
+    ).optimizers
+    assert (ball.name, ball.parameters[0].default, ball.states, ball.place.line) == ("Ball", "0.1", ["speed"], 1)
     (double,) = program.functions
     assert (double.name, double.doc, double.result) == ("double", "Doubles.", "[N]")
     assert [(c.name, c.type, c.default, c.doc) for c in program.configs] == [

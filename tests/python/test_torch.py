@@ -51,6 +51,31 @@ def test_bf16(net):
     assert y.dtype == torch.bfloat16 and y.tolist() == [0, 2, 4, 6]
 
 
+@pytest.mark.parametrize("ignored", [-100, 1, 255])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_ignored_labels(program, ignored, dtype):
+    """A loss with ignore_index admits that label, and no other that is out of range."""
+    import nnl
+
+    if ignored < 0 and dtype == np.uint8:
+        return
+    net = program.layer("Net")
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    labels = np.array([0, ignored, 2, 2, ignored, 1], dtype)
+    trainer = net.trainer(("cross_entropy", {"ignore_index": ignored}), "SGD", lr=0.5)
+    scores = torch.from_numpy(net(x)).requires_grad_()
+    wanted = torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels.astype(np.int64)), ignore_index=ignored)
+    (gradient,) = torch.autograd.grad(wanted, scores)
+    bias = net.params["second.bias"].copy()
+    assert trainer.step(x, labels) == pytest.approx(wanted.item(), rel=1e-5)
+    np.testing.assert_allclose(net.params["second.bias"], bias - 0.5 * gradient.sum(0).numpy(), rtol=1e-4, atol=1e-6)
+    labels[3] = 7
+    with pytest.raises(nnl.RunError, match=r"7 at element 3 isn't a label of class\(3\)"):
+        trainer.step(x, labels)
+    with pytest.raises(nnl.RunError, match="isn't a label"):
+        net.trainer("cross_entropy").step(x, labels)
+
+
 def test_training_as_in_torch(net):
     """Five steps of AdamW with clipping from the same parameters on the same batches."""
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))

@@ -198,6 +198,7 @@ NNLC_C_API nnlc_status nnlc_program_run(const nnlc_program* p, const nnlc_run_op
 
 typedef struct nnlc_layer nnlc_layer;
 typedef struct nnlc_function nnlc_function;
+typedef struct nnlc_optimizer nnlc_optimizer;
 /* Types and defaults as written in the program; "" where there is none. */
 typedef struct nnlc_parameter {
   const char* name;
@@ -222,6 +223,15 @@ NNLC_C_API const char* nnlc_function_result(const nnlc_function* f);
 NNLC_C_API nnlc_place nnlc_function_place(const nnlc_function* f);
 NNLC_C_API size_t nnlc_function_parameter_count(const nnlc_function* f);
 NNLC_C_API nnlc_parameter nnlc_function_parameter(const nnlc_function* f, size_t i);
+NNLC_C_API size_t nnlc_program_optimizer_count(const nnlc_program* p);
+NNLC_C_API const nnlc_optimizer* nnlc_program_optimizer(const nnlc_program* p, size_t i);
+NNLC_C_API const char* nnlc_optimizer_name(const nnlc_optimizer* o);
+NNLC_C_API const char* nnlc_optimizer_doc(const nnlc_optimizer* o);
+NNLC_C_API nnlc_place nnlc_optimizer_place(const nnlc_optimizer* o);
+NNLC_C_API size_t nnlc_optimizer_parameter_count(const nnlc_optimizer* o);
+NNLC_C_API nnlc_parameter nnlc_optimizer_parameter(const nnlc_optimizer* o, size_t i);
+NNLC_C_API size_t nnlc_optimizer_state_count(const nnlc_optimizer* o);
+NNLC_C_API const char* nnlc_optimizer_state(const nnlc_optimizer* o, size_t i);
 NNLC_C_API size_t nnlc_program_config_count(const nnlc_program* p);
 NNLC_C_API nnlc_parameter nnlc_program_config(const nnlc_program* p, size_t i);
 

@@ -222,6 +222,13 @@ struct Layer {
   std::string doc;
   Place place;
 };
+struct Optimizer {
+  std::string name;
+  std::vector<Parameter> parameters;
+  std::vector<std::string> states;  ///< what it keeps for each parameter of a model
+  std::string doc;
+  Place place;
+};
 struct Config {
   std::string name, type, default_value, doc;
   Place place;
@@ -267,6 +274,7 @@ class NNLC_API Program {
   const std::vector<Diagnostic>& diagnostics() const;  ///< warnings and notes
   const std::vector<Layer>& layers() const;
   const std::vector<Function>& functions() const;
+  const std::vector<Optimizer>& optimizers() const;
   const std::vector<Config>& configs() const;
 
   /// The whole program, from its first statement to its last, on the calling thread.
