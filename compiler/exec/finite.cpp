@@ -16,7 +16,8 @@ graph::Graph finite_graph(const std::vector<graph::TensorType>& types) {
   for (const graph::TensorType& type : types) {
     graph::Node* x = g.add_input(type, "x" + std::to_string(g.inputs.size()), {});
     graph::Node* infinity = graph::constant(g, std::numeric_limits<double>::infinity(), type);
-    graph::Node* finite = graph::cast(g, graph::binary(g, "lt", graph::unary(g, "abs", x), infinity), graph::DType::f32);
+    graph::Node* finite =
+        graph::cast(g, graph::binary(g, "lt", graph::unary(g, "abs", x), infinity), graph::DType::f32);
     graph::IntList axes(type.shape.size());
     std::iota(axes.begin(), axes.end(), 0);
     if (!axes.empty()) finite = graph::reduce(g, "min", finite, axes);

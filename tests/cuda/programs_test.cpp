@@ -1,0 +1,141 @@
+// Whole programs on the simulator: the standard library against the reference, the examples against the CPU.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/cuda/programs.h"
+
+using namespace nnlc;
+
+namespace {
+
+void no_faults(sim::Simulator& simulator) {
+  for (auto& f : simulator.faults()) CHECK(f == "");
+}
+
+/// Runs the `test` blocks of a file, each of their steps also on the reference.
+void compare_with_reference(const std::string& path, size_t at_least) {
+  auto simulator = sim::make_simulator();
+  codegen::cuda::CudaBackend backend(simulator, false);
+  auto reference = codegen::make_reference_backend();
+  test::Comparing both(backend, *reference);
+  test::Run run(path, test::text_of(path));
+  auto compile_together = [&](const std::vector<loop::Plan>& plans) {
+    std::vector<const loop::Plan*> pointers;
+    for (auto& p : plans) pointers.push_back(&p);
+    backend.prepare(pointers);
+  };
+  CHECK_MESSAGE(run.tests_on(both, compile_together), run.wrong);
+  CHECK(run.tests >= at_least);
+  CHECK(both.compared > 0);
+  CHECK(both.worst_f32 <= 1e-5);
+  CHECK(both.worst_f64 <= 1e-12);
+  CHECK(both.different == "");
+  MESSAGE(path, ": ", run.tests, " blocks, ", both.compared, " elements, f32 differs by ", both.worst_f32,
+          " at most, f64 by ", both.worst_f64);
+  no_faults(*simulator);
+}
+
+struct Example {
+  std::string name;
+  std::map<std::string, std::string> configs = {};
+  /// Batches are made smaller where a program doesn't ask for their size.
+  std::string from = {}, to = {};
+};
+
+std::vector<double> first_losses(const Example& e, codegen::Backend& backend, size_t n) {
+  std::string text = test::text_of("examples/" + e.name);
+  REQUIRE(!text.empty());
+  if (!e.from.empty()) {
+    const size_t at = text.find(e.from);
+    REQUIRE(at != std::string::npos);
+    text.replace(at, e.from.size(), e.to);
+  }
+  test::Run run(e.name, text, e.configs);
+  std::vector<double> losses;
+  run.after_batch = [&] {
+    losses.push_back(run.loss());
+    if (losses.size() == n) run.stop();
+  };
+  REQUIRE_MESSAGE(run.on(backend), run.wrong);
+  return losses;
+}
+
+void first_ten_losses_agree(const Example& e) {
+  CAPTURE(e.name);
+  auto simulator = sim::make_simulator();
+  codegen::cuda::CudaBackend cuda(simulator, false);
+  codegen::CpuOptions options;
+  options.run_passes = options.use_cache = false;
+  options.threads = 1;
+  auto cpu = codegen::make_cpu_backend(options);
+  const auto wanted = first_losses(e, *cpu, 10), got = first_losses(e, cuda, 10);
+  REQUIRE(wanted.size() == 10);
+  REQUIRE(got.size() == 10);
+  double worst = 0;
+  for (size_t i = 0; i < 10; ++i) worst = std::max(worst, std::fabs(got[i] - wanted[i]) / std::fabs(wanted[i]));
+  CHECK(worst <= 1e-4);
+  MESSAGE(e.name, ": losses ", wanted.front(), " to ", wanted.back(), ", differ by ", worst, " at most");
+  no_faults(*simulator);
+}
+
+}  // namespace
+
+TEST_CASE("activations") { compare_with_reference("tests/torch/activations.nnl", 30); }
+TEST_CASE("layers") {
+  compare_with_reference("tests/torch/layers.nnl", 5);
+  compare_with_reference("tests/cuda/layers.nnl", 5);
+}
+TEST_CASE("losses") { compare_with_reference("tests/torch/losses.nnl", 50); }
+TEST_CASE("optimizers") { compare_with_reference("tests/torch/optimizers.nnl", 30); }
+
+TEST_CASE("masks of dropout are those of the CPU, bit for bit") {
+  const std::string text = R"(
+layer Net() {
+  drop = Dropout(0.3)
+  forward(x) { drop(x) }
+}
+let net = Net()
+let a = net(ones([37, 41]))
+let b = net(ones([37, 41]))
+let c = dropout(ones([5, 3, 129]), 0.9)
+let draws = rand([1001])
+print(a, b, c, draws)
+)";
+  auto simulator = sim::make_simulator();
+  codegen::cuda::CudaBackend cuda(simulator, false);
+  auto cpu = codegen::make_cpu_backend({});
+  test::Comparing both(cuda, *cpu);
+  test::Run run("masks.nnl", text);
+  REQUIRE_MESSAGE(run.on(both), run.wrong);
+  CHECK(both.compared >= 2 * 37 * 41 + 5 * 3 * 129 + 1001);
+  CHECK(both.worst_f32 == 0);
+  CHECK(both.different == "");
+  no_faults(*simulator);
+}
+
+TEST_CASE("the first ten losses of moons") { first_ten_losses_agree({"moons.nnl"}); }
+TEST_CASE("the first ten losses of digits") { first_ten_losses_agree({"digits.nnl", {{"batch_size", "4"}}}); }
+TEST_CASE("the first ten losses of the examples with MNIST") {
+  if (!test::has_data("mnist")) return;
+  first_ten_losses_agree({"mnist.nnl", {{"batch_size", "3"}}});
+  first_ten_losses_agree({"mnist_intro.nnl", {}, "batches(64,", "batches(4,"});
+  first_ten_losses_agree({"mnist_dropout.nnl", {}, "train.batches(20)", "train.batches(2)"});
+}
+TEST_CASE("the first ten losses of the examples with names") {
+  if (!test::has_data("names")) return;
+  first_ten_losses_agree({"names_mlp.nnl"});
+  // All names are one batch: here the first few hundred.
+  const auto folder = std::filesystem::temp_directory_path() / fmt::format("nnlc-names-{}", getpid());
+  std::filesystem::create_directories(folder);
+  std::ifstream all(std::filesystem::path(std::getenv("NNL_DATA")) / "names/names.txt");
+  std::ofstream few(folder / "names.txt");
+  std::string line;
+  for (int i = 0; i < 300 && std::getline(all, line); ++i) few << line << '\n';
+  few.close();
+  first_ten_losses_agree({"names_bigram.nnl", {{"path", (folder / "names.txt").string()}}});
+  std::filesystem::remove_all(folder);
+}
