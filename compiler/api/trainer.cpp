@@ -14,6 +14,7 @@ struct Trainer::State {
   Store store;
   std::vector<std::unique_ptr<Variant>> variants;
   Variant* last = nullptr;
+  Snapshot snapshot;
 
   std::string step_text(const std::vector<std::string>& names) const;
 };
@@ -121,7 +122,7 @@ double Trainer::step(const std::vector<Tensor>& tensors, const StepOptions& opti
       v = &variant_for(*t.model, t.variants, std::move(driver), names, tensors, t.store);
     }
     t.last = v;
-    v->run(tensors, nullptr, options.copies, options.cancel);
+    v->run(tensors, nullptr, options.copies, options.cancel, &t.snapshot);
     return v->output_number(0);
   });
 }

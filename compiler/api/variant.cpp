@@ -1,6 +1,7 @@
 #include "compiler/api/variant.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 namespace nnlc::v0 {
@@ -9,6 +10,12 @@ namespace nnlc::v0 {
 
 nnl::Tensor Store::Cell::tensor() const {
   return nnl::Tensor::over(static_cast<int>(info.dtype), info.shape, memory.get(), memory);
+}
+
+int64_t Store::Cell::tensor_bytes() const {
+  int64_t n = static_cast<int64_t>(dtype_size(info.dtype));
+  for (int64_t d : info.shape) n *= d;
+  return n;
 }
 
 Store::Cell* Store::find(const std::string& name) const {
@@ -85,6 +92,8 @@ Variant::Variant(const Program::State& program, codegen::Backend& backend, const
   };
   m.program_dir = program.compile.program_dir;
   m.trace = false;
+  m.rewind = [this](std::vector<exec::Value>& regs) { return rewind(regs); };
+  for (size_t i = 0; i < driver_.inputs.size(); ++i) m.inputs.emplace_back(driver_.inputs[i], names_[i]);
   machine_ = std::make_unique<exec::Machine>(*driver_.program, backend, std::move(m));
   machine_->run_setup(driver_.step, diags);
   throw_errors(diags, sources_, true);
@@ -111,6 +120,7 @@ void Variant::bind(Store& store, const std::string& name, host::Reg reg) {
   for (const Binding& b : bindings_)
     if (b.reg == reg) return;
   bindings_.push_back({cell, reg});
+  if (cell->is_tensor && std::find(tensors_.begin(), tensors_.end(), cell) == tensors_.end()) tensors_.push_back(cell);
 }
 
 bool Variant::takes(const std::vector<Tensor>& inputs) const {
@@ -118,6 +128,49 @@ bool Variant::takes(const std::vector<Tensor>& inputs) const {
   for (size_t i = 0; i < inputs.size(); ++i)
     if (inputs[i].dtype() != types_[i].dtype || inputs[i].shape() != types_[i].shape) return false;
   return true;
+}
+
+// ---------------------------------------------------------------- what was before a step
+
+void Snapshot::keep(const std::vector<Store::Cell*>& cells, double last_step_s) {
+  constexpr double kShare = 0.03, kBytesPerSecond = 4e9;
+  constexpr int64_t kMostBytes = int64_t{1} << 28;
+  int64_t bytes = 0;
+  for (const Store::Cell* c : cells) bytes += c->tensor_bytes();
+  const double cost_s = static_cast<double>(bytes) / kBytesPerSecond;
+  credit_s_ = std::min(credit_s_ + kShare * last_step_s, cost_s);
+  ++age_;
+  const bool all = std::all_of(cells.begin(), cells.end(), [&](const Store::Cell* c) { return kept_.count(c) > 0; });
+  if (bytes > kMostBytes || (all && credit_s_ < cost_s)) return;
+  credit_s_ = 0;
+  age_ = 0;
+  for (const Store::Cell* c : cells) {
+    nnl::Tensor& t = kept_[c];
+    if (!t.defined()) t = nnl::Tensor::empty(static_cast<int>(c->info.dtype), c->info.shape);
+    std::memcpy(t.data(), c->memory.get(), static_cast<size_t>(t.bytes()));
+  }
+}
+
+const nnl::Tensor* Snapshot::of(const Store::Cell* cell) const {
+  auto it = kept_.find(cell);
+  return it == kept_.end() ? nullptr : &it->second;
+}
+
+std::string Variant::rewind(std::vector<exec::Value>& regs) const {
+  bool all = true;
+  for (const Binding& b : bindings_) {
+    exec::Value& v = regs[static_cast<size_t>(b.reg)];
+    if (!b.cell->is_tensor)
+      v = b.cell->number;
+    else if (const nnl::Tensor* t = snapshot_ ? snapshot_->of(b.cell) : nullptr)
+      v = exec::Value(*t);
+    else
+      all = false;
+  }
+  if (!all) return "run again with the parameters as they are after the step: more of them than are kept";
+  if (snapshot_->age() == 0) return {};
+  return fmt::format("run again with the parameters of {} step{} before", snapshot_->age(),
+                     snapshot_->age() == 1 ? "" : "s");
 }
 
 // ---------------------------------------------------------------- running
@@ -175,7 +228,7 @@ void Variant::point_output(size_t i, const Tensor& target) {
 }
 
 void Variant::run(const std::vector<Tensor>& inputs, std::vector<Tensor>* outputs, Copies copies,
-                  const std::optional<CancelToken>& cancel) {
+                  const std::optional<CancelToken>& cancel, Snapshot* snapshot) {
   const size_t n_out = driver_.outputs.size();
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Tensor& t = usable_input(inputs[i], i, copies, copies_[i]);
@@ -205,7 +258,12 @@ void Variant::run(const std::vector<Tensor>& inputs, std::vector<Tensor>* output
 
   nnlc::Diagnostics diags;
   machine_->set_cancel(cancel ? cancel->flag().get() : nullptr);
+  if (snapshot && machine_->rewinds()) snapshot->keep(tensors_, last_s_);
+  snapshot_ = snapshot;
+  const auto begun = std::chrono::steady_clock::now();
   machine_->run_step(*driver_.step, diags);
+  last_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  snapshot_ = nullptr;
 
   for (Binding& b : bindings_) {
     exec::Value& v = machine_->value(b.reg);

@@ -216,6 +216,8 @@ std::vector<const void*> Examination::prepare(size_t event) {
 Origin Examination::origin(host::Reg r, size_t before) const {
   for (const host::Persistent& p : m_.program.persistents)
     if (p.reg == r) return {fmt::format("the {} `{}`", p.learned ? "parameter" : "state", p.path), nullptr};
+  for (auto& [input, name] : m_.options.inputs)
+    if (input == r) return {fmt::format("the input `{}`", name), nullptr};
   for (size_t e = before; e-- > 0;) {
     const Trace::Event& event = m_.trace.events[e];
     if (event.kind != Trace::Event::Kind::batch) continue;
@@ -367,7 +369,23 @@ void Examination::run(host::Reg checked, Span statement) {
 
 void Machine::Impl::explain_not_finite(Failure& f, host::Reg checked) {
   const Span statement = f.span;
+  if (!options.rewind) {  // nothing comes after it
+    Examination(*this, f).run(checked, statement);
+    return;
+  }
+  struct Kept {
+    Machine::Impl& m;
+    std::vector<Value> regs = m.regs;
+    ~Kept() {
+      m.regs = std::move(regs);
+      m.trace.regs.clear();
+      m.replaying = false;
+    }
+  } const kept{*this};
+  trace.regs = regs;
+  const std::string remark = options.rewind(trace.regs);
   Examination(*this, f).run(checked, statement);
+  if (!remark.empty()) f.notes.push_back(remark);
 }
 
 }  // namespace nnlc::exec

@@ -49,7 +49,7 @@ Machine::Impl::Impl(host::Program& p, codegen::Backend& b, MachineOptions o)
       steps(p.steps.size()),
       progress(
           {.fd = 2, .enabled = options.progress && nnl::Progress::on_terminal(), .columns = 0, .interval_s = 0.1}) {
-  trace.on = options.trace && checks_finite(program.body);
+  trace.on = (options.trace || options.rewind) && checks_finite(program.body);
   renew_trace(true);
   bind_maps();
 }
@@ -108,7 +108,10 @@ int Machine::run_setup(const host::Instr* left_out, Diagnostics& diags) {
   });
 }
 
+bool Machine::rewinds() const { return impl_->trace.on && impl_->options.rewind; }
+
 int Machine::run_step(const host::Instr& scope, Diagnostics& diags) {
+  if (rewinds()) impl_->trace.forget();
   return guarded(diags, [&] { impl_->run_instr(scope); });
 }
 
@@ -373,7 +376,7 @@ int64_t Machine::Impl::read_batch(const Trace::Batch& batch) {
 }
 
 void Machine::Impl::renew_trace(bool must) {
-  if (!trace.on || replaying) return;
+  if (!trace.on || replaying || options.rewind) return;
   const auto now = std::chrono::steady_clock::now();
   if (!must && std::chrono::duration<double>(now - trace.begun).count() < trace.interval_s) return;
   // What the steps update is copied once after this, since the trace holds it too: that may take a hundredth of the
@@ -395,9 +398,7 @@ void Machine::Impl::renew_trace(bool must) {
   trace.interval_s = std::max(0.1, 100 * static_cast<double>(bytes) / 2e9);
   trace.begun = now;
   trace.regs = regs;
-  trace.events.clear();
-  trace.values.clear();
-  trace.batches.clear();
+  trace.forget();
 }
 
 void Machine::Impl::replay(size_t end) {

@@ -32,8 +32,13 @@ struct MachineOptions {
   /// Set from another thread: the run ends before the next step or pass of a loop, with a diagnostic.
   const std::atomic<bool>* cancel = nullptr;
   /// What ran is kept, so that a loss that isn't finite can be traced back to the op that made it so. Not where a step
-  /// reads memory of others: it may be gone when it is asked for again.
+  /// reads memory of others, which may be gone when it is asked for again: there `rewind` stands in.
   bool trace = true;
+  /// Of the registers after a step that was run on its own (run_step), makes what they were before it, as nearly as it
+  /// can; gives a remark on that, or nothing. The step is then run again from there.
+  std::function<std::string(std::vector<Value>&)> rewind;
+  /// What registers that are set from outside are called.
+  std::vector<std::pair<host::Reg, std::string>> inputs;
 };
 
 class Machine {
@@ -50,6 +55,8 @@ class Machine {
   /// stands inside `scope`, as often as wanted.
   int run_setup(const host::Instr* left_out, Diagnostics& diags);
   int run_step(const host::Instr& scope, Diagnostics& diags);
+  /// Whether a step's check may ask for `rewind`.
+  bool rewinds() const;
   /// What a register holds now.
   Value& value(host::Reg reg);
   /// Also for runs that come; null: nobody can.

@@ -41,6 +41,11 @@ struct Trace {
   /// With more events than this it is begun anew whatever its age.
   static constexpr size_t kMostEvents = 1 << 16;
 
+  void forget() {
+    events.clear();
+    values.clear();
+    batches.clear();
+  }
   void did(const host::Instr& i) {
     if (on) events.push_back({Event::Kind::instr, host::kNoReg, 0, &i});
   }

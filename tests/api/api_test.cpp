@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -519,6 +520,66 @@ TEST_CASE("an objective of the program; labels are checked") {
   CHECK(error_of([&] {
           t.step({over(x, DType::f32, {8, 4}), over(y, DType::i64, {8})}, cancelled);
         }).status() == Status::cancelled);
+}
+
+TEST_CASE("a loss that isn't finite is traced to its op") {
+  Program p = Program::from_text(R"(
+layer Net() {
+  line = Linear(3, 1)
+  forward(x: [N, 3]) -> [N, 1] { line(x) }
+}
+fn objective(net, x: [N, 3], y: [N, 1]) {
+  mean((net(log(x)) - y) ** 2)
+}
+)",
+                                 "finite.nnl", one_thread());
+  Model net = p.instantiate("Net");
+  TrainerOptions how;
+  how.objective = "objective";
+  how.optimizer = "SGD";
+  Trainer trainer = net.trainer(how);
+  std::vector<float> x(12, 0.5f), y(4, 1.0f);
+  const std::vector<Tensor> batch{Tensor::over(x.data(), DType::f32, {4, 3}),
+                                  Tensor::over(y.data(), DType::f32, {4, 1})};
+  auto failing = [&] {
+    try {
+      trainer.step(batch);
+    } catch (const Error& e) {
+      CHECK(e.status() == Status::run_failed);
+      REQUIRE(e.diagnostics().size() == 1);
+      return e.diagnostics()[0];
+    }
+    FAIL("the step gave a finite loss");
+    return Diagnostic{};
+  };
+  for (int i = 0; i < 3; ++i) trainer.step(batch);
+  x[7] = 0;
+  Diagnostic d = failing();
+  CHECK(d.code == "N0750");
+  CHECK(d.message == "the loss is infinite: `log` is the first op to give a value that isn't finite");
+  CHECK(d.place.file == "finite.nnl");
+  CHECK(d.place.line == 7);
+  CHECK(d.label == "gives -inf");
+  auto noted = [&](const std::string& text) {
+    return std::any_of(d.notes.begin(), d.notes.end(), [&](auto& n) { return n.find(text) != std::string::npos; });
+  };
+  CHECK(noted("its result isn't finite in 1 of 12 elements, the first at [2, 1]"));
+  CHECK(noted("holds 0 to 0.5"));
+  // The step itself was made, as ever.
+  CHECK(trainer.updates() == 4);
+  CHECK(!std::isfinite(net.parameter("line.weight").as<float>()[1]));
+
+  // What the caller brings is called by its name; what an earlier step spoiled is a parameter.
+  Model other = p.instantiate("Net");
+  trainer = other.trainer(how);
+  x[7] = NAN;
+  d = failing();
+  CHECK(d.message == "the loss is NaN: the input `x` isn't finite");
+  CHECK(noted("the input `x` isn't finite in 1 of 12 elements, the first at [2, 1]"));
+  x[7] = 0.5f;
+  d = failing();
+  CHECK(d.message == "the loss is NaN: the parameter `line.weight` isn't finite");
+  CHECK(trainer.updates() == 2);
 }
 
 TEST_CASE("nothing behind the caller's memory is touched") {

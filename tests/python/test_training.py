@@ -157,4 +157,6 @@ def test_a_loss_that_is_not_finite(net):
     trainer = net.trainer("cross_entropy")
     with pytest.raises(nnl.RunError) as caught:
         trainer.step(inputs, LABELS)
-    assert caught.value.diagnostics
+    (d,) = caught.value.diagnostics
+    assert d.message == "the loss is NaN: the input `x` isn't finite"
+    assert d.notes == ["the input `x` isn't finite in 1 of 20 elements, the first at [2, 1]"]
