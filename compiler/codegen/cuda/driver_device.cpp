@@ -11,11 +11,7 @@ namespace nnlc::codegen::cuda {
 
 namespace {
 
-constexpr int kComputeMajor = 75, kComputeMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
-constexpr int kMaxDynamicShared = 8;                   // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 constexpr int64_t kSharedWithoutAsking = 48 << 10;
-constexpr unsigned kNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
-constexpr int kCaptureThreadLocal = 1;  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
 /// The driver, its context and the stream: shared by whatever outlives the device.
 struct Context {
@@ -94,6 +90,7 @@ class DriverModule : public Module {
 class DriverSequence : public Sequence {
  public:
   DriverSequence(ContextPtr c, const std::vector<Call>& calls) : c_(std::move(c)) {
+    if (calls.empty()) return;
     c_->enter();
     c_->check(c_->driver.cuStreamBeginCapture_v2(c_->stream, kCaptureThreadLocal), "cuStreamBeginCapture");
     int failed = 0;
@@ -116,10 +113,12 @@ class DriverSequence : public Sequence {
     c_->check(made, "cuGraphInstantiate");
   }
   ~DriverSequence() override {
+    if (!exec_) return;
     c_->wait();
-    if (exec_) c_->driver.cuGraphExecDestroy(exec_);
+    c_->driver.cuGraphExecDestroy(exec_);
   }
   void run() override {
+    if (!exec_) return;
     c_->enter();
     c_->check(c_->driver.cuGraphLaunch(exec_, c_->stream), "cuGraphLaunch");
   }

@@ -54,6 +54,13 @@ namespace nnlc::codegen::cuda {
   X(cuGraphExecDestroy, void*)                                                                                  \
   X(cuGraphDestroy, void*)                                                                                      \
   X(cuGetErrorString, int, const char**)
+
+// What of cuda.h's constants is used.
+inline constexpr int kComputeMajor = 75, kComputeMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+inline constexpr int kMaxDynamicShared = 8;                   // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+inline constexpr unsigned kNonBlocking = 1;                   // CU_STREAM_NON_BLOCKING
+inline constexpr int kCaptureThreadLocal = 1;                 // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+
 #define NNLC_FIELD(name, ...) int (*name)(__VA_ARGS__) = nullptr;
 
 /// What a search for a library saw.

@@ -32,8 +32,9 @@ unsigned nnl_sim_lane();
 #define threadIdx (nnl_sim_thread())
 #define blockIdx (nnl_sim_block())
 #define NNL_SHARED(name) unsigned char* const name = nnl_sim_shared()
-#define NNL_KERNEL(name) \
-  extern "C" void name##_on_host(void** args) { nnl_sim_apply(name, args); }
+#define NNL_KERNEL(name)                                                     \
+  extern "C" void name##_on_host(void** args) { nnl_sim_apply(name, args); } \
+  extern "C" int name##_arguments() { return nnl_sim_count(name); }
 
 // The array of arguments isn't the kernel's memory: its reads aren't reported.
 template <class... P, std::size_t... I>
@@ -43,6 +44,11 @@ __attribute__((no_sanitize("thread"))) void nnl_sim_apply(void (*f)(P...), void*
 template <class... P>
 void nnl_sim_apply(void (*f)(P...), void** args) {
   nnl_sim_apply(f, args, std::index_sequence_for<P...>{});
+}
+
+template <class... P>
+int nnl_sim_count(void (*)(P...)) {
+  return sizeof...(P);
 }
 
 inline void __syncthreads() { nnl_sim_barrier(0); }

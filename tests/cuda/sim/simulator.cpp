@@ -283,22 +283,27 @@ class SimModule : public codegen::cuda::Module {
   void* function(const std::string& name) override {
     void* f = dlsym(handle_, (name + "_on_host").c_str());
     if (!f) throw DeviceError("the simulator has no kernel " + name);
-    names()[f] = name;
+    kernels()[f] = {name, reinterpret_cast<int (*)()>(dlsym(handle_, (name + "_arguments").c_str()))()};
     return f;
   }
-  static std::map<void*, std::string>& names() {
-    static std::map<void*, std::string> n;
-    return n;
-  }
+  struct Kernel {
+    std::string name;
+    int arguments;
+  };
+  static const Kernel& kernel(void* f) { return kernels().at(f); }
 
  private:
+  static std::map<void*, Kernel>& kernels() {
+    static std::map<void*, Kernel> k;
+    return k;
+  }
   void* handle_;  // never closed: launches recorded earlier may outlive the module
 };
 
 void launch(const Call& call) {
   Machine& m = machine();
   ++m.launch;
-  m.kernel = SimModule::names()[call.function];
+  m.kernel = SimModule::kernel(call.function).name;
   m.random.seed(m.seed);
   std::vector<int64_t> blocks(static_cast<size_t>(call.blocks));
   std::iota(blocks.begin(), blocks.end(), 0);
@@ -359,35 +364,7 @@ class SimDevice : public Simulator {
     std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), static_cast<size_t>(bytes));
   }
   std::shared_ptr<codegen::cuda::Module> compile(const std::string& source, const std::vector<Entry>&) override {
-    static Folder folder;
-    const std::string base = folder.next();
-    std::ofstream(base + ".cu") << source;
-    // Instrumented when compiled, but linked without the sanitizer's own library: its functions are ours.
-    const std::string compile = fmt::format(
-        "{} -std=c++20 -O1 -fPIC -fsanitize=thread -w -ffp-contract=off -include {} -x c++ -c {}.cu -o {}.o",
-        NNLC_SIM_COMPILER, NNLC_SIM_HEADER, base, base);
-    const std::string link = fmt::format("{} -shared {}.o -o {}.so", NNLC_SIM_COMPILER, base, base);
-    if (std::system((compile + " 2>" + base + ".log").c_str()) != 0 ||
-        std::system((link + " 2>>" + base + ".log").c_str()) != 0) {
-      std::ifstream log(base + ".log");
-      throw DeviceError("the host's compiler refuses the printed source:\n" +
-                        std::string(std::istreambuf_iterator<char>(log), {}) + source);
-    }
-    void* handle = dlopen((base + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!handle) throw DeviceError(dlerror());
-    auto* map = static_cast<link_map*>(handle);
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, size_t, void* wanted) {
-          if (info->dlpi_addr != static_cast<link_map*>(wanted)->l_addr) return 0;
-          for (int i = 0; i < info->dlpi_phnum; ++i)
-            if (info->dlpi_phdr[i].p_type == PT_LOAD) {
-              const uintptr_t lo = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-              machine().images.emplace_back(lo, lo + info->dlpi_phdr[i].p_memsz);
-            }
-          return 1;
-        },
-        map);
-    return std::make_shared<SimModule>(handle);
+    return load_on_host(compile_for_host(source));
   }
   std::unique_ptr<codegen::cuda::Sequence> record(std::vector<Call> calls) override {
     struct Recorded : codegen::cuda::Sequence {
@@ -417,6 +394,44 @@ class SimDevice : public Simulator {
 };
 
 }  // namespace
+
+std::string compile_for_host(const std::string& source) {
+  static Folder folder;
+  const std::string base = folder.next();
+  std::ofstream(base + ".cu") << source;
+  // Instrumented when compiled, but linked without the sanitizer's own library: its functions are ours.
+  const std::string compile =
+      fmt::format("{} -std=c++20 -O1 -fPIC -fsanitize=thread -w -ffp-contract=off -include {} -x c++ -c {}.cu -o {}.o",
+                  NNLC_SIM_COMPILER, NNLC_SIM_HEADER, base, base);
+  const std::string link = fmt::format("{} -shared {}.o -o {}.so", NNLC_SIM_COMPILER, base, base);
+  if (std::system((compile + " 2>" + base + ".log").c_str()) != 0 ||
+      std::system((link + " 2>>" + base + ".log").c_str()) != 0) {
+    std::ifstream log(base + ".log");
+    throw DeviceError("the host's compiler refuses the printed source:\n" +
+                      std::string(std::istreambuf_iterator<char>(log), {}) + source);
+  }
+  return base + ".so";
+}
+
+std::shared_ptr<codegen::cuda::Module> load_on_host(const std::string& library) {
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!handle) throw DeviceError(dlerror());
+  auto* map = static_cast<link_map*>(handle);
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* wanted) {
+        if (info->dlpi_addr != static_cast<link_map*>(wanted)->l_addr) return 0;
+        for (int i = 0; i < info->dlpi_phnum; ++i)
+          if (info->dlpi_phdr[i].p_type == PT_LOAD) {
+            const uintptr_t lo = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+            machine().images.emplace_back(lo, lo + info->dlpi_phdr[i].p_memsz);
+          }
+        return 1;
+      },
+      map);
+  return std::make_shared<SimModule>(handle);
+}
+
+int count_arguments(void* function) { return SimModule::kernel(function).arguments; }
 
 std::shared_ptr<Simulator> make_simulator() { return std::make_shared<SimDevice>(); }
 

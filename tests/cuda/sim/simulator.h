@@ -31,4 +31,11 @@ class Simulator : public codegen::cuda::Device {
 };
 std::shared_ptr<Simulator> make_simulator();
 
+/// The two halves of compile(): a shared library made of printed source (throws DeviceError with the compiler's log),
+/// and its kernels.
+std::string compile_for_host(const std::string& source);
+std::shared_ptr<codegen::cuda::Module> load_on_host(const std::string& library);
+/// How many arguments a kernel takes.
+int count_arguments(void* function);
+
 }  // namespace nnlc::sim
