@@ -26,7 +26,13 @@ Model Program::instantiate(const Expression& layer) const {
     auto m = std::make_shared<Model::State>();
     m->program = *this;
     m->layer = layer.text;
-    m->backend = make_backend(state_->options);
+    // The caller reads and writes parameters where they are: in memory of the CPU.
+    CompileOptions options = state_->options;
+    if (options.device == "cuda")
+      fail(Status::unsupported,
+           "a layer by itself on the device \"cuda\" is not supported yet; on \"cpu\" and \"auto\" it works");
+    options.device = "cpu";
+    m->backend = make_backend(options);
     sema::Driver driver;
     driver.layer = m->layer;
     Store none;

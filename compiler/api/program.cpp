@@ -11,10 +11,9 @@ std::string version() { return NNLC_VERSION; }
 namespace {
 
 std::shared_ptr<Program::State> new_state(std::string name, std::string text, const CompileOptions& options) {
-  if (options.device == "cuda")
-    fail(Status::unsupported, "the device \"cuda\" is not supported yet by the library; \"cpu\" works");
-  if (options.device != "cpu")
-    fail(Status::invalid_argument, fmt::format("there is no device \"{}\": \"cpu\" or \"cuda\"", options.device));
+  if (options.device != "cpu" && options.device != "cuda" && options.device != "auto")
+    fail(Status::invalid_argument,
+         fmt::format("there is no device \"{}\": \"cpu\", \"cuda\" or \"auto\"", options.device));
   if (options.threads < 0) fail(Status::invalid_argument, fmt::format("{} threads", options.threads));
   auto p = std::make_shared<Program::State>();
   p->name = std::move(name);
@@ -101,6 +100,18 @@ const std::vector<Optimizer>& Program::optimizers() const { return state_of(stat
 const std::vector<Config>& Program::configs() const { return state_of(state_).configs; }
 
 std::unique_ptr<codegen::Backend> make_backend(const CompileOptions& options) {
+  if (options.device != "cpu") {
+    try {
+      codegen::CudaOptions cuda;
+      cuda.use_cache = options.cache;
+      cuda.cache_dir = options.cache_directory;
+      return codegen::make_cuda_backend(cuda);
+    } catch (const nnl::DeviceError& e) {
+      const std::string why = e.what();
+      if (options.device == "cuda") fail(Status::unsupported, "the device \"cuda\": " + why);
+      if (options.log) options.log(fmt::format("the device \"auto\" is the CPU: {}\n", why.substr(0, why.find('\n'))));
+    }
+  }
   codegen::CpuOptions cpu;
   cpu.threads = options.threads;
   cpu.use_cache = options.cache;

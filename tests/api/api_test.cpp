@@ -116,9 +116,9 @@ TEST_CASE("what is wrong with a program is data") {
   CHECK(Program::check(text, "wrong.nnl").size() == 1);
   CHECK(Program::check(programs::kNet).empty());
   CHECK(error_of([] { Program::from_file("/no/such/file.nnl"); }).status() == Status::data_error);
-  CompileOptions cuda;
-  cuda.device = "cuda";
-  CHECK(error_of([&] { Program::from_text("", "a.nnl", cuda); }).status() == Status::unsupported);
+  CompileOptions abacus;
+  abacus.device = "abacus";
+  CHECK(error_of([&] { Program::from_text("", "a.nnl", abacus); }).status() == Status::invalid_argument);
   CompileOptions config;
   config.configs["epoch"] = "1";
   e = error_of([&] { Program::from_text("config epochs: int = 1\n", "a.nnl", config); });
@@ -176,6 +176,33 @@ print(rows)
   Error e = error_of([&] { failing.run(); });
   CHECK(e.status() == Status::run_failed);
   CHECK(e.diagnostics()[0].place.line == 2);
+}
+
+TEST_CASE("a run on the device that was asked for") {
+  for (const char* device : {"cuda", "auto"}) {
+    CAPTURE(device);
+    const bool must = std::string(device) == "cuda";
+    CompileOptions options = one_thread();
+    options.device = device;
+    std::string printed, logged;
+    options.log = [&](const std::string& s) { logged += s; };
+    Program p = Program::from_text("print(sum(tensor([1.0, 2.0]) * 2))", "d.nnl", options);
+    RunOptions run;
+    run.print = [&](const std::string& s) { printed += s; };
+    try {
+      p.run(run);
+      CHECK(printed == "6.0\n");
+    } catch (const Error& e) {  // the machine has no GPU
+      CHECK(must);
+      CHECK(e.status() == Status::unsupported);
+      CHECK(std::string(e.what()).find("the device \"cuda\": ") == 0);
+    }
+    CHECK((logged.empty() || logged.find("the device \"auto\" is the CPU: ") == 0));
+    if (must)
+      CHECK(error_of([&] { p.instantiate("Linear", {{"", 2}, {"", 3}}); }).status() == Status::unsupported);
+    else
+      CHECK(p.instantiate("Linear", {{"", 2}, {"", 3}}).parameters().size() == 2);
+  }
 }
 
 TEST_CASE("a run ends where it is cancelled") {

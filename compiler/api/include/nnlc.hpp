@@ -241,7 +241,9 @@ struct CompileOptions {
   bool declarations_only = false;
   std::string directory;       ///< of a program given as text: where imports and data are looked for
   int threads = 0;             ///< of each model and run; 0: as many as the process may use
-  std::string device = "cpu";  ///< or "cuda"
+  /// Of runs: "cuda", or "auto", a GPU if there is one. Layers that are called and trained by themselves need "cpu" or
+  /// "auto", and are on the CPU.
+  std::string device = "cpu";
   bool cache = true;           ///< compiled kernels are kept in $XDG_CACHE_HOME/nnlc
   std::string cache_directory;
   /// What isn't output of the program: the report of a `load` that left something out. From the thread that called.
