@@ -555,7 +555,6 @@ const std::vector<Builtin> kHostBuiltins = {
     {"param_count", "layer", param_count, "The number of learned numbers of a layer."},
     {"checkpoint", "*args", not_yet, "Makes the run resumable."},
     {"fit", "*args", not_yet, "A training loop in one call."},
-    {"scan", "*args", not_yet, "Carries state along an axis."},
     {"list.append", "self, item", list_append, "The list with one more item."},
     {"list.map", "self, function", list_map, "The function of each item."},
     {"list.[]", "self, index", list_get, ""},

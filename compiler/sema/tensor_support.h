@@ -103,5 +103,6 @@ std::vector<Builtin> random_builtins();
 std::vector<Builtin> einsum_builtins();
 std::vector<Builtin> index_builtins();
 std::vector<Builtin> intrinsic_builtins();
+std::vector<Builtin> scan_builtins();
 
 }  // namespace nnlc::sema
