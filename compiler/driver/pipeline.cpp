@@ -54,6 +54,7 @@ const std::vector<Pass>& graph_passes() {
   static const std::vector<Pass> passes = {
       {"simplify", passes::simplify, "algebra, folding of constants, movements that undo one another"},
       {"cse", passes::cse, "equal nodes become one"},
+      {"merge-sums", passes::merge_sums, "sums of many equal terms become one term over their operands"},
       {"dce", passes::dce, "drop nodes nobody reads"},
   };
   return passes;

@@ -16,6 +16,10 @@ namespace {
 
 /// Kernels with more results than this gain nothing and take long to compile.
 constexpr size_t kMostMembers = 40;
+/// A concatenation of fewer parts is read through guards.
+constexpr size_t kFewestParts = 6;
+/// No group: the parts of an assembled value have theirs.
+constexpr int kAssembled = -3;
 
 bool is_elementwise(const Node* n) { return n->op->op_class == graph::OpClass::elementwise; }
 bool is_reduction(const Node* n) { return n->op->name.starts_with("reduce_") || n->op->name.starts_with("arg"); }
@@ -47,6 +51,7 @@ class Lowering {
   void make_root(const Node* n);
   const Node* dense(const Node* n);
   int64_t cost(const Node* n, int depth);
+  void assemble(const Node* n);
   // Groups.
   void find_reads();
   bool better_apart(const Node* product) const;
@@ -55,6 +60,7 @@ class Lowering {
   bool move_to_product(const Node* n, int product);
   void open_group(const Node* n);
   bool depends(int from, int on) const;
+  void add_needs(const Node* read, std::set<int>& needs) const;
   void set_domain(const Node* n, Root& r, Group& g);
   bool fits(const Node* n, const Group& g, std::vector<Axis>& axes, Root& r) const;
   void read_set(const Node* n, const Root& r, Group& g, bool& ok);
@@ -75,6 +81,8 @@ class Lowering {
   std::vector<Group> groups_;
   std::unordered_map<const Node*, std::vector<const Node*>> users_;
   std::set<const Node*> results_, forced_;
+  std::vector<Assembled> assembled_;
+  std::unordered_map<const Node*, size_t> whole_;  ///< of a part: its place in assembled_
 };
 
 // ------------------------------------------------------------------------------------------------ roots
@@ -108,6 +116,38 @@ int64_t Lowering::cost(const Node* n, int depth) {
   int64_t c = is_heavy(n) ? 12 : n->op->name == "div" || n->op->name == "sqrt" ? 3 : is_elementwise(n) ? 1 : 0;
   for (const Node* x : n->operands) c += cost(x, depth + 1);
   return c;
+}
+
+/// Makes n's parts be computed where they stand in n, if they stand one behind another and have no other place.
+void Lowering::assemble(const Node* n) {
+  if (n->op->name != "concat" || n->operands.size() < kFewestParts || results_.count(n)) return;
+  auto sizes = sizes_of(n);
+  for (int64_t i = 0; i < n->int_attr("axis"); i++)
+    if (sizes[i] != 1) return;
+  std::set<const Node*> mine;
+  Assembled a{n, {}};
+  for (const Node* x : n->operands) {
+    auto has_no_place = [&](const Node* p) {
+      return p->op->name != "input" && p->op->name != "constant" && !results_.count(p) && !whole_.count(p) &&
+             !mine.count(p) && count_of(p) > 0;
+    };
+    const Node* part = dense(x);
+    // A reshape can be a copy of its own.
+    if (!has_no_place(part)) part = x;
+    if (!has_no_place(part)) return;
+    auto root = roots_.find(part);
+    if (root != roots_.end() && root->second.kind == Root::Kind::assembled) return;
+    mine.insert(part);
+    a.parts.push_back(part);
+  }
+  for (const Node* part : a.parts) {
+    make_root(part);
+    whole_[part] = assembled_.size();
+  }
+  roots_[n].kind = Root::Kind::assembled;
+  roots_[n].group = kAssembled;
+  whole_[n] = assembled_.size();
+  assembled_.push_back(std::move(a));
 }
 
 void Lowering::find_roots() {
@@ -176,8 +216,9 @@ void Lowering::find_roots() {
     }
     if (!through_movement(n, ix, axes, {}, to) && x->op->name != "reshape") make_root(x);
   }
+  for (const Node* n : g_.nodes()) assemble(n);
   for (const Node* n : g_.nodes())
-    if (roots_.count(n)) root_order_.push_back(n);
+    if (auto r = roots_.find(n); r != roots_.end() && r->second.kind != Root::Kind::assembled) root_order_.push_back(n);
 }
 
 // ------------------------------------------------------------------------------------------------ groups
@@ -328,6 +369,17 @@ bool Lowering::depends(int from, int on) const {
   return false;
 }
 
+/// The groups that compute what is read.
+void Lowering::add_needs(const Node* read, std::set<int>& needs) const {
+  auto it = roots_.find(read);
+  if (it == roots_.end()) return;
+  if (it->second.kind != Root::Kind::assembled) {
+    needs.insert(it->second.group);
+    return;
+  }
+  for (const Node* part : assembled_[whole_.at(read)].parts) needs.insert(roots_.at(part).group);
+}
+
 /// What computing n in group g reads; ok: every member is read where it stands.
 void Lowering::read_set(const Node* n, const Root& r, Group& g, bool& ok) {
   Kernel scratch;
@@ -361,11 +413,8 @@ bool Lowering::join(const Node* n, int gi) {
   read_set(n, r, trial, ok);
   if (!ok) return false;
   std::set<int> needs;
-  for (const Node* x : trial.reads)
-    if (auto it = roots_.find(x); it != roots_.end()) {
-      if (it->second.group == gi) return false;
-      needs.insert(it->second.group);
-    }
+  for (const Node* x : trial.reads) add_needs(x, needs);
+  if (needs.count(gi)) return false;
   for (int d : needs)
     if (depends(d, gi)) return false;
   g.axes = axes;
@@ -390,6 +439,7 @@ bool Lowering::move_to_product(const Node* n, int product) {
   for (const Node* x : reads_.at(n)) {
     auto it = roots_.find(x);
     if (it == roots_.end() || it->second.group == product) continue;
+    if (it->second.kind == Root::Kind::assembled) return false;
     const Group& g = groups_[it->second.group];
     if (g.kind != Group::Kind::nest || g.members.size() != 1 || !g.needs.empty() ||
         it->second.kind != Root::Kind::elementwise)
@@ -430,8 +480,7 @@ void Lowering::open_group(const Node* n) {
       g.apart = better_apart(n);
     }
   }
-  for (const Node* x : g.reads)
-    if (auto it = roots_.find(x); it != roots_.end()) g.needs.insert(it->second.group);
+  for (const Node* x : g.reads) add_needs(x, g.needs);
 }
 
 void Lowering::find_reads() {
@@ -497,6 +546,8 @@ void Lowering::form_groups() {
   for (auto& g : groups_)
     for (const Node* x : g.reads)
       if (auto it = roots_.find(x); it != roots_.end()) it->second.stored = true;
+  for (auto& a : assembled_)
+    for (const Node* part : a.parts) roots_.at(part).stored |= roots_.at(a.whole).stored;
   for (const Node* n : results_)
     if (auto it = roots_.find(n); it != roots_.end()) it->second.stored = true;
 }
@@ -704,7 +755,9 @@ Plan Lowering::run() {
     for (const Node* n : groups_[i].members) wanted |= roots_[n].stored;
     if (wanted) built.push_back(build(int(i)));
   }
-  return make_plan(g_, std::move(built));
+  // What nobody reads isn't computed, and needs no memory.
+  std::erase_if(assembled_, [&](const Assembled& a) { return !roots_.at(a.whole).stored; });
+  return make_plan(g_, std::move(built), assembled_);
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ using graph::Node;
 /// A value that is computed by a kernel of its own or together with others. All other values are recomputed where they
 /// are read.
 struct Root {
-  enum class Kind : uint8_t { elementwise, reduction, contraction, library } kind = Kind::elementwise;
+  /// assembled: a concatenation whose parts are computed where they stand in it.
+  enum class Kind : uint8_t { elementwise, reduction, contraction, library, assembled } kind = Kind::elementwise;
   bool stored = false;  ///< another group or the caller reads it
   int group = -1;
   Index canonical;       ///< its index on the axes of its group

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <queue>
 #include <set>
@@ -40,7 +41,15 @@ std::vector<Part> parts_of(std::vector<const Node*> nodes) {
 
 class Planner {
  public:
-  Planner(const graph::Graph& g, std::vector<BuiltGroup> kernels) : g_(g) {
+  Planner(const graph::Graph& g, std::vector<BuiltGroup> kernels, const std::vector<Assembled>& assembled) : g_(g) {
+    for (auto& a : assembled) {
+      assembled_[a.whole] = &a;
+      int64_t at = 0;
+      for (const Node* part : a.parts) {
+        within_[part] = {a.whole, at};
+        at += count_of(part) * int64_t(graph::size_bytes(part->type.dtype));
+      }
+    }
     for (auto& k : kernels) {
       steps_.push_back({std::move(k.kernel), std::move(k.args), {}, {}, parts_of(std::move(k.nodes))});
       steps_.back().buffers.assign(steps_.back().args.size(), -1);
@@ -51,6 +60,7 @@ class Planner {
  private:
   int new_buffer(Buffer::Kind kind, int slot, const Node* n, std::string note);
   int buffer_of(const Node* n);
+  std::vector<int> writers_of(const Node* n) const;
   void add_copy(const Node* from, int from_buffer, int to_buffer, const std::set<int>& after);
   bool in_place_is_safe(const Step& s, const Node* value, const Node* input) const;
   bool reaches(int from, int to) const;
@@ -58,11 +68,15 @@ class Planner {
   std::vector<int> sorted() const;
   void place(const std::vector<int>& order);
   void barriers();
+  void narrow(Step& s);
 
   const graph::Graph& g_;
   std::vector<Step> steps_;
   Plan plan_;
   std::map<const Node*, int> buffers_, writer_;
+  std::map<const Node*, const Assembled*> assembled_;
+  std::map<const Node*, std::pair<const Node*, int64_t>> within_;  ///< of a part: the whole, and bytes into it
+  std::map<std::tuple<int, int64_t, int64_t>, int> stretches_;     ///< buffers that are a part of a temporary
   std::map<int, int> alias_;  ///< output buffer to the input buffer that has the same pointer
 };
 
@@ -145,6 +159,15 @@ int Planner::buffer_of(const Node* n) {
     b = new_buffer(Buffer::Kind::temp, 0, n, std::string(n->op->name));
   }
   return buffers_[n] = b;
+}
+
+/// The steps that compute n.
+std::vector<int> Planner::writers_of(const Node* n) const {
+  if (auto w = writer_.find(n); w != writer_.end()) return {w->second};
+  std::vector<int> out;
+  if (auto a = assembled_.find(n); a != assembled_.end())
+    for (const Node* part : a->second->parts) out.push_back(writer_.at(part));
+  return out;
 }
 
 void Planner::add_copy(const Node* from, int from_buffer, int to_buffer, const std::set<int>& after) {
@@ -298,7 +321,7 @@ void Planner::results() {
   std::vector<std::pair<Late, int>> second;
   for (auto& l : late) {
     std::set<int> after;
-    if (writer_.count(l.from)) after.insert(writer_.at(l.from));
+    for (int w : writers_of(l.from)) after.insert(w);
     if (l.over && overwritten.count(l.from)) {
       int temp = new_buffer(Buffer::Kind::temp, 0, l.from, "kept");
       add_copy(l.from, buffer_of(l.from), temp, after);
@@ -313,7 +336,7 @@ void Planner::results() {
   }
   for (auto& [l, temp] : second) {
     std::set<int> after = readers_of(l.over);
-    if (writer_.count(l.from)) after.insert(writer_.at(l.from));
+    for (int w : writers_of(l.from)) after.insert(w);
     for (size_t s = 0; s < steps_.size(); s++)
       for (int b : steps_[s].buffers)
         if (temp >= 0 && b == temp) after.insert(int(s));
@@ -344,11 +367,15 @@ std::vector<int> Planner::sorted() const {
 
 /// Offsets of temporaries: large ones first, each at the lowest place where nothing alive at the same time is.
 void Planner::place(const std::vector<int>& order) {
+  std::map<int, std::pair<int, int64_t>> inside;  // of a part's buffer: that of the whole, and bytes into it
+  for (auto& [part, where] : within_)
+    if (auto b = buffers_.find(part); b != buffers_.end()) inside[b->second] = {buffer_of(where.first), where.second};
   std::map<int, std::pair<int, int>> life;
   for (size_t i = 0; i < order.size(); i++)
     for (int b : steps_[order[i]].buffers)
       if (plan_.buffers[b].kind == Buffer::Kind::temp) {
-        auto it = life.try_emplace(b, int(i), int(i)).first;
+        auto part = inside.find(b);
+        auto it = life.try_emplace(part == inside.end() ? b : part->second.first, int(i), int(i)).first;
         it->second.second = int(i);
       }
   std::vector<int> temps;
@@ -372,6 +399,73 @@ void Planner::place(const std::vector<int>& order) {
     plan_.buffers[t].offset = at;
     plan_.arena_bytes = std::max(plan_.arena_bytes, at + bytes(t));
     placed.push_back(t);
+  }
+  for (auto& [part, where] : inside) plan_.buffers[part].offset = plan_.buffers[where.first].offset + where.second;
+}
+
+/// Arguments become the stretch of their buffer that the kernel touches, so that kernels which differ only in where
+/// they read and write, as the steps of a `scan`, are one.
+void Planner::narrow(Step& s) {
+  Kernel& k = s.kernel;
+  if (k.kind == Kernel::Kind::library) return;
+  struct Range {
+    int64_t low = std::numeric_limits<int64_t>::max(), high = -1;
+  };
+  std::vector<Range> touched(k.args.size());
+  auto touch = [&](int argument, int64_t low, int64_t high) {
+    touched[argument].low = std::min(touched[argument].low, low);
+    touched[argument].high = std::max(touched[argument].high, high);
+  };
+  auto affine = [&](int argument, const Affine& a) {
+    int64_t low = a.constant, high = a.constant;
+    for (auto& [t, c] : a.terms) {
+      const int64_t last = (t < kDynamic ? k.axes[t].size : k.dynamics[t - kDynamic].size) - 1;
+      (c < 0 ? low : high) += c * last;
+    }
+    touch(argument, low, high);
+  };
+  for (auto& e : k.exprs)
+    if (e.fn == Fn::load) affine(e.buffer, e.offset);
+  for (auto& p : k.phases)
+    for (auto& st : p.stores) affine(st.buffer, st.offset);
+  if (k.kind == Kernel::Kind::gemm) {
+    const Gemm& g = k.gemm;
+    auto side = [&](int argument, int64_t offset, std::vector<std::pair<int64_t, int64_t>> dims) {
+      int64_t low = offset, high = offset;
+      for (auto [size, stride] : dims) (stride < 0 ? low : high) += (size - 1) * stride;
+      touch(argument, low, high);
+    };
+    std::vector<std::pair<int64_t, int64_t>> a{{g.batch, g.a_batch}, {g.m, g.a_m}, {g.k, g.a_k}},
+        b{{g.batch, g.b_batch}, {g.k, g.b_k}, {g.n, g.b_n}};
+    for (auto& o : g.outer) a.emplace_back(o.size, o.a), b.emplace_back(o.size, o.b);
+    side(0, g.a_offset, a);
+    side(1, g.b_offset, b);
+  }
+  for (size_t i = 0; i < k.args.size(); i++) {
+    const Buffer whole = plan_.buffers[s.buffers[i]];
+    if (whole.kind != Buffer::Kind::temp || touched[i].high < 0) continue;
+    const int64_t size = int64_t(graph::size_bytes(whole.type)), line = 64 / size;
+    // Guarded loads may reach beyond.
+    const int64_t low = std::max<int64_t>(touched[i].low, 0) / line * line;
+    const int64_t high = std::min(touched[i].high, whole.elements - 1);
+    if (low > high || (low == 0 && high == whole.elements - 1)) continue;
+    auto [it, fresh] = stretches_.try_emplace({s.buffers[i], low, high}, int(plan_.buffers.size()));
+    if (fresh) {
+      Buffer part = whole;
+      part.offset += low * size;
+      part.elements = high - low + 1;
+      part.shape = {part.elements};
+      plan_.buffers.push_back(std::move(part));
+    }
+    s.buffers[i] = it->second;
+    k.args[i].elements = high - low + 1;
+    for (auto& e : k.exprs)
+      if (e.fn == Fn::load && e.buffer == int(i)) e.offset.constant -= low;
+    for (auto& p : k.phases)
+      for (auto& st : p.stores)
+        if (st.buffer == int(i)) st.offset.constant -= low;
+    if (k.kind == Kernel::Kind::gemm && i == 0) k.gemm.a_offset -= low;
+    if (k.kind == Kernel::Kind::gemm && i == 1) k.gemm.b_offset -= low;
   }
 }
 
@@ -434,8 +528,8 @@ Plan Planner::run() {
       if (steps_[s].kernel.args[a].written) writer_[steps_[s].args[a]] = int(s);
   for (size_t s = 0; s < steps_.size(); s++)
     for (size_t a = 0; a < steps_[s].args.size(); a++)
-      if (auto it = writer_.find(steps_[s].args[a]); it != writer_.end() && it->second != int(s))
-        steps_[s].after.insert(it->second);
+      for (int w : writers_of(steps_[s].args[a]))
+        if (w != int(s)) steps_[s].after.insert(w);
   results();
   for (auto& s : steps_)
     for (size_t a = 0; a < s.args.size(); a++)
@@ -445,6 +539,7 @@ Plan Planner::run() {
   std::map<std::string, int> known;
   for (int s : order) {
     Launch l;
+    narrow(steps_[s]);
     auto [it, fresh] = known.try_emplace(print(steps_[s].kernel), int(plan_.kernels.size()));
     if (fresh) plan_.kernels.push_back(steps_[s].kernel);
     l.kernel = it->second;
@@ -458,6 +553,8 @@ Plan Planner::run() {
 
 }  // namespace
 
-Plan make_plan(const graph::Graph& g, std::vector<BuiltGroup> kernels) { return Planner(g, std::move(kernels)).run(); }
+Plan make_plan(const graph::Graph& g, std::vector<BuiltGroup> kernels, const std::vector<Assembled>& assembled) {
+  return Planner(g, std::move(kernels), assembled).run();
+}
 
 }  // namespace nnlc::loop

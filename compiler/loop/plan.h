@@ -14,6 +14,12 @@ struct BuiltGroup {
   std::vector<const graph::Node*> nodes;  ///< what it computes
 };
 
-Plan make_plan(const graph::Graph& g, std::vector<BuiltGroup> kernels);
+/// A value whose memory is that of others, one behind another: they are computed where they stand in it.
+struct Assembled {
+  const graph::Node* whole;
+  std::vector<const graph::Node*> parts;
+};
+
+Plan make_plan(const graph::Graph& g, std::vector<BuiltGroup> kernels, const std::vector<Assembled>& assembled);
 
 }  // namespace nnlc::loop

@@ -13,7 +13,8 @@ std::vector<graph::Node*> differentiate(graph::Graph& g, graph::Node* loss, cons
 bool simplify(graph::Graph& g);  ///< algebra, folding of constants, movement ops that undo one another
 bool cse(graph::Graph& g);       ///< equal nodes become one
 bool dce(graph::Graph& g);       ///< nodes nobody reads
-/// The three until none finds anything: each makes work for the others, and they settle quickly.
+bool merge_sums(graph::Graph& g);  ///< sums of many equal terms become one term over their operands, side by side
+/// simplify, cse and dce until none finds anything: each makes work for the others, and they settle quickly.
 void settle(graph::Graph& g);
 
 }  // namespace nnlc::passes

@@ -1,4 +1,6 @@
 // What the standard library asks of the compiler: kinds of values, rules with messages, sizes of weights.
+#include <algorithm>
+
 #include "compiler/sema/impl.h"
 #include "compiler/sema/initializers.h"
 #include "compiler/sema/tensor_support.h"
@@ -242,6 +244,47 @@ Value normalize(BuiltinCall& c) {
   return Value(c.ev.tensor(n, c.span), c.span);
 }
 
+Value spread(BuiltinCall& c) {
+  auto layer = c.arg("layer").value.ptr<LayerInstance>();
+  auto suffix = c.text("suffix");
+  if (!suffix) return {};
+  if (!layer || !layer->klass || layer->built || layer->adopted) {
+    c.ev.error(Code::ArgumentType, c.arg("layer").span,
+               "spread takes a layer where it is made, but this is " + describe(c.arg("layer").value))
+        .help("`cells = [spread(LSTMCell(8, 8), \"_l{i}\") for i in 0..layers]`");
+    return {};
+  }
+  layer->spread = *suffix;
+  return Value(layer, c.span);
+}
+
+/// `n` layers made like one that isn't used yet, which is the first of them.
+Value copies(BuiltinCall& c) {
+  auto layer = c.arg("layer").value.ptr<LayerInstance>();
+  auto n = c.integer("n");
+  if (!n) return {};
+  if (!layer || !layer->klass || layer->built || layer->adopted) {
+    c.ev.error(Code::ArgumentType, c.arg("layer").span,
+               "the layers are made like one that isn't used elsewhere, but this is " + describe(c.arg("layer").value));
+    return {};
+  }
+  if (*n < 1) {
+    c.ev.error(Code::ArgumentOutOfRange, c.arg("n").span, "there is at least one layer, not " + std::to_string(*n));
+    return {};
+  }
+  std::vector<Value> all{Value(layer, c.span)};
+  ++c.ev.impl->member_depth;
+  for (int64_t i = 1; i < *n; ++i) {
+    std::vector<ArgValue> args;
+    for (auto& [name, value] : layer->hyper)
+      if (std::find(layer->defaulted.begin(), layer->defaulted.end(), name) == layer->defaulted.end())
+        args.push_back({name, {}, value, layer->span});
+    all.push_back(c.ev.instantiate(layer->klass, std::move(args), layer->span));
+  }
+  --c.ev.impl->member_depth;
+  return list_of(std::move(all), c.span);
+}
+
 }  // namespace
 
 std::vector<Builtin> intrinsic_builtins() {
@@ -261,6 +304,9 @@ std::vector<Builtin> intrinsic_builtins() {
       {"calculate_gain", "nonlinearity, param = None", calculate_gain,
        "the factor that nn.init uses for a nonlinearity"},
       {"last_axes", "shape", last_axes, ""},
+      {"copies", "layer, n", copies, "a list of n layers made like one, which is the first of them"},
+      {"spread", "layer, suffix = \"\"", spread,
+       "the layer as a member whose parameters stand among its owner's, with a suffix: `weight_ih_l0`"},
       {"normalize", "x, mean, std", normalize, "(x - mean) / std of images, by channel"},
   };
 }

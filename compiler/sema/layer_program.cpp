@@ -70,25 +70,31 @@ void finish_layers(Evaluator& ev) {
 void list_persistents(Evaluator& ev) {
   auto& out = ev.program->persistents;
   for (auto& root : ev.impl->instances) {
-    if (!root->path.empty() || root->root.empty() || !root->built) continue;
+    if (!root->path.empty() || root->root.empty() || !root->built || root->spread) continue;
     std::map<const ParamCell*, size_t> seen;
-    std::function<void(const Value&, const std::string&)> visit = [&](const Value& v, const std::string& path) {
-      auto below = [&](const std::string& name) { return path.empty() ? name : path + "." + name; };
-      if (auto layer = v.ptr<LayerInstance>()) {
-        for (auto& [name, cell] : layer->params) {
-          if (cell->reg == host::kNoReg) continue;
-          auto [at, is_new] = seen.try_emplace(cell.get(), out.size());
-          if (is_new)
-            out.push_back({below(name), root->root, cell->reg, cell->type, cell->learned, {}});
-          else
-            out[at->second].aliases.push_back(below(name));
-        }
-        for (auto& [name, member] : layer->members) visit(member, below(name));
-      } else if (auto s = v.ptr<SequenceValue>()) {
-        for (size_t i = 0; i < s->items.size(); ++i) visit(s->items[i], below(std::to_string(i)));
-      }
+    auto below = [](const std::string& path, const std::string& name) {
+      return path.empty() ? name : path + "." + name;
     };
-    visit(Value(root), "");
+    // owner: the path of the layer around v.
+    std::function<void(const Value&, const std::string&, const std::string&)> visit =
+        [&](const Value& v, const std::string& owner, const std::string& place) {
+          if (auto layer = v.ptr<LayerInstance>()) {
+            const std::string& path = layer->spread ? owner : place;
+            for (auto& [name, cell] : layer->params) {
+              if (cell->reg == host::kNoReg) continue;
+              const std::string full = below(path, name + layer->spread.value_or(""));
+              auto [at, is_new] = seen.try_emplace(cell.get(), out.size());
+              if (is_new)
+                out.push_back({full, root->root, cell->reg, cell->type, cell->learned, {}});
+              else
+                out[at->second].aliases.push_back(full);
+            }
+            for (auto& [name, member] : layer->members) visit(member, path, below(path, name));
+          } else if (auto s = v.ptr<SequenceValue>()) {
+            for (size_t i = 0; i < s->items.size(); ++i) visit(s->items[i], owner, below(place, std::to_string(i)));
+          }
+        };
+    visit(Value(root), "", "");
   }
 }
 

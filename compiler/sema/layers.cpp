@@ -174,7 +174,7 @@ void process(Evaluator& ev, const Layer& layer, const LayerItem& item, bool know
       }
       if (taken(item.name)) return;
       auto cell = std::make_shared<ParamCell>();
-      cell->path = join_path(layer->path, item.name.text);
+      cell->path = join_path(layer->path, item.name.text + layer->spread.value_or(""));
       cell->root = layer->root;
       cell->learned = item.kind == K::param;
       cell->frozen = layer->frozen;
@@ -306,7 +306,7 @@ void adopt(Evaluator& ev, LayerInstance& parent, const std::string& name, const 
   if (auto child = member.ptr<LayerInstance>()) {
     if (!child->adopted) {
       child->adopted = true;
-      set_place(*child, parent.root, join_path(parent.path, name), parent.init_step);
+      set_place(*child, parent.root, child->spread ? parent.path : join_path(parent.path, name), parent.init_step);
     }
     if (parent.klass) build_layer(ev, child);
     return;
@@ -495,6 +495,25 @@ Value make_sequential(Evaluator& ev, std::vector<ArgValue> args, Span span) {
   return Value(layer, span);
 }
 
+namespace {
+
+/// A parameter of a member that is spread: `lstm.weight_ih_l0`.
+std::optional<Value> spread_param(Evaluator& ev, const LayerInstance& layer, const ast::Name& name) {
+  std::optional<Value> found;
+  std::function<void(const Value&)> visit = [&](const Value& member) {
+    if (auto list = member.ptr<SequenceValue>())
+      for (auto& item : list->items) visit(item);
+    auto child = member.ptr<LayerInstance>();
+    if (!child || !child->spread || !build_layer(ev, child)) return;
+    for (auto& [n, cell] : child->params)
+      if (n + *child->spread == name.text) found = read_entry(ev, *child->scope->find_here(n), n, name.span);
+  };
+  for (auto& [n, member] : layer.members) visit(member);
+  return found;
+}
+
+}  // namespace
+
 std::optional<Value> layer_member(Evaluator& ev, const Layer& layer, const ast::Name& name) {
   if (!build_layer(ev, layer)) return Value(Poison{});
   for (auto& [n, v] : layer->members)
@@ -503,7 +522,7 @@ std::optional<Value> layer_member(Evaluator& ev, const Layer& layer, const ast::
   if (Scope::Entry* e = layer->scope->find_here(name.text)) return read_entry(ev, *e, name.text, name.span);
   for (auto& [n, v] : layer->hyper)
     if (n == name.text) return v;
-  return std::nullopt;
+  return spread_param(ev, *layer, name);
 }
 
 std::vector<std::shared_ptr<ParamCell>> Evaluator::params_of(const Value& v, bool with_states) {

@@ -81,6 +81,18 @@ std::vector<std::shared_ptr<ParamCell>> trained_params(const OptimizerInstance& 
 
 namespace {
 
+/// The type of a state: that of its initial value, or the parameter's where that is one number for all elements.
+TensorType state_type(Evaluator& ev, const ast::OptimizerStmt::State& state, const ParamCell& param,
+                      const std::shared_ptr<Scope>& hyper, const ast::OptimizerStmt& decl, Span span) {
+  DryRun trial(ev);
+  auto scope = std::make_shared<Scope>(hyper);
+  scope->define(decl.update_params[0].name.text, ev.read_persistent(param.reg, param.type, span), span).used = true;
+  ev.frames.push_back({decl.name.text, span});
+  auto t = ev.to_tensor(ev.eval(*state.value, scope), param.type.dtype, state.span);
+  ev.frames.pop_back();
+  return t && t->type.rank() > 0 ? t->type : param.type;
+}
+
 /// Evaluates the optimizer's `update` for one parameter and records what is to be written back.
 void update_parameter(Evaluator& ev, OptimizerInstance& opt, OptimizerGroup& group, size_t index,
                       const TensorValue& gradient, const Value& step, Span span) {
@@ -89,11 +101,13 @@ void update_parameter(Evaluator& ev, OptimizerInstance& opt, OptimizerGroup& gro
   if (group.state.size() < group.params.size()) group.state.resize(group.params.size());
   auto& states = group.state[index];
   bool first = states.empty() && !decl.states.empty();
-  if (first)
-    for (size_t i = 0; i < decl.states.size(); i++) states.push_back({host::kNoReg, param->type});
-
   auto scope = std::make_shared<Scope>(opt.klass->scope);
   for (auto& [name, value] : group.hyper) scope->define(name, value, value.span);
+  if (first) {
+    const size_t errors = ev.diags.error_count();
+    for (auto& state : decl.states) states.emplace_back(host::kNoReg, state_type(ev, state, *param, scope, decl, span));
+    if (ev.diags.error_count() > errors) return;
+  }
   scope->define("step", step, span).used = true;
   const std::string& p_name = decl.update_params[0].name.text;
   const std::string& g_name = decl.update_params[1].name.text;
@@ -149,11 +163,11 @@ void update_parameter(Evaluator& ev, OptimizerInstance& opt, OptimizerGroup& gro
       if (auto t = ev.to_tensor(v, param->type.dtype, decl.states[i].span)) {
         TensorValue full = *t;
         if (full.type.rank() == 0 && param->type.rank() != 0)
-          full = ev.tensor(graph::broadcast_to(ev.graph(), ev.node(full), param->type.shape, span), span);
+          full = ev.tensor(graph::broadcast_to(ev.graph(), ev.node(full), states[i].second.shape, span), span);
         if (full.type != states[i].second)
-          ev.error(Code::OptimizerUpdateType, decl.states[i].span,
-                   fmt::format("the state `{}` has the type of its parameter, {}, but starts as {}", name,
-                               states[i].second.str(), full.type.str()));
+          ev.error(
+              Code::OptimizerUpdateType, decl.states[i].span,
+              fmt::format("the state `{}` is {}, but starts as {}", name, states[i].second.str(), full.type.str()));
         else
           ev.write_back(states[i].first, full);
       }

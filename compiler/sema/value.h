@@ -130,6 +130,8 @@ struct LayerInstance {
   bool frozen = false, used = false;
   int init_step = -1;    ///< the step reserved for its initial values
   bool adopted = false;  ///< it has its place as a member of another layer
+  /// Its parameters stand among those of the layer that holds it, with this behind their names.
+  std::optional<std::string> spread = std::nullopt;
   bool build_failed = false;
   std::vector<std::string>
       defaulted;  ///< hyper-parameters that nobody gave: their defaults may follow from inferred ones

@@ -8,23 +8,7 @@ import os
 import torch
 import torch.nn.functional as F
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-HEADER = "# Written by generate.py with PyTorch {}: do not edit.\n\n".format(torch.__version__)
-
-
-def literal(t, dtype):
-    def nested(v):
-        if isinstance(v, list):
-            return "[" + ", ".join(nested(x) for x in v) + "]"
-        if isinstance(v, bool):
-            return "true" if v else "false"
-        if isinstance(v, int):
-            return str(v)
-        s = repr(v)
-        return s if any(c in s for c in ".e") else s + ".0"
-
-    text = nested(t.detach().tolist())
-    return f"{dtype}({text})" if t.dim() == 0 else f"tensor({text}, dtype = {dtype})"
+from generate_support import HEADER, HERE, literal
 
 
 # ---------------------------------------------------------------- activations
@@ -80,12 +64,22 @@ def write_losses():
     soft = F.softmax(t, -1).round(decimals=6)
     x3 = (torch.randn(2, 4, 3, dtype=d)).round(decimals=4)
     y3 = torch.tensor([[0, 3, 1], [2, 2, 0]])
+    listed = torch.tensor([[1, 3, -1, 0], [2, -1, -1, -1], [0, 1, 2, 3], [-1, 1, 2, 3], [3, 0, -1, 1]])
+    paths = (torch.randn(6, 3, 5, dtype=d)).round(decimals=4)
+    texts = torch.tensor([[1, 2, 3], [3, 1, 1], [2, 2, 1]])
+
+    def contrastive(a, b, y, margin, reduction):
+        distance = F.pairwise_distance(a, b)
+        v = torch.where(y == 1, distance ** 2, (margin - distance).clamp(min=0) ** 2)
+        return v if reduction == "none" else getattr(v, reduction)()
+
     out = [HEADER]
-    for name, v in [("x", x), ("t", t), ("p", p), ("sign", sign), ("soft", soft), ("x3", x3)]:
+    for name, v in [("x", x), ("t", t), ("p", p), ("sign", sign), ("soft", soft), ("x3", x3), ("paths", paths)]:
         out.append(f"fn {name}_() {{ {literal(v, 'f64')} }}\n")
     out.append(f"fn weights() {{ {literal(w, 'f64')} }}\n")
     out.append(f"fn labels() {{ cast({literal(y, 'i64')}, class(4)) }}\n")
     out.append(f"fn labels3() {{ cast({literal(y3, 'i64')}, class(4)) }}\n")
+    out.append(f"fn listed() {{ {literal(listed, 'i64')} }}\nfn texts() {{ {literal(texts, 'i64')} }}\n")
     cases = []
 
     def case(code, f, of="x"):
@@ -126,18 +120,26 @@ def write_losses():
              lambda v, r=r: F.triplet_margin_with_distance_loss(v, t, p, distance_function=F.cosine_similarity, reduction=r))
         case(f"cosine_embedding_loss(x, t_(), sign_()[:, 0], 0.2{a})",
              lambda v, r=r: F.cosine_embedding_loss(v, t, sign[:, 0], 0.2, reduction=r))
+        case(f"multilabel_margin_loss(x, listed(){a})", lambda v, r=r: F.multilabel_margin_loss(v, listed, reduction=r))
+        case(f"contrastive_loss(x, t_(), sign_()[:, 0], 2.5{a})", lambda v, r=r: contrastive(v, t, sign[:, 0], 2.5, r))
+        # The last text doesn't fit: it has a repeated letter and as many steps as letters.
+        case(f"ctc_loss(log_softmax(paths), texts(), tensor([6, 5, 3]), tensor([3, 2, 3]){a}, zero_infinity = true)",
+             lambda v, r=r: F.ctc_loss(F.log_softmax(v, -1), texts, torch.tensor([6, 5, 3]), torch.tensor([3, 2, 3]), reduction=r, zero_infinity=True), "paths")
+        case(f"ctc_loss(log_softmax(paths), texts(), tensor([6, 5, 5]), tensor([3, 0, 3]), blank = 4{a})",
+             lambda v, r=r: F.ctc_loss(F.log_softmax(v, -1), texts, torch.tensor([6, 5, 5]), torch.tensor([3, 0, 3]), blank=4, reduction=r), "paths")
         case(f"cross_entropy(x, labels3(){a})", lambda v, r=r: F.cross_entropy(v, y3, reduction=r), "x3")
     case("cosine_similarity(x, t_())", lambda v: F.cosine_similarity(v, t))
     case("cosine_similarity(x, t_(), axis = 0)", lambda v: F.cosine_similarity(v, t, dim=0))
     case("pairwise_distance(x, t_())", lambda v: F.pairwise_distance(v, t))
     case("pairwise_distance(x, t_(), 1.0, keep = true)", lambda v: F.pairwise_distance(v, t, 1.0, keepdim=True))
     for code, f, of in cases:
-        v = (x if of == "x" else x3).clone().requires_grad_()
+        var = "paths" if of == "paths" else "x"
+        v = {"x": x, "x3": x3, "paths": paths}[of].clone().requires_grad_()
         value = f(v)
         value.sum().backward()
-        out.append(f'\ntest "{code.replace(chr(34), chr(39))}" {{\n  let x = {of}_()\n  let value = {code}\n'
+        out.append(f'\ntest "{code.replace(chr(34), chr(39))}" {{\n  let {var} = {of}_()\n  let value = {code}\n'
                    f"  assert_close(value, {literal(value, 'f64')}, rtol = 1e-9, atol = 1e-12)\n"
-                   f"  let (_, g) = grad(x) {{ sum({code}) }}\n"
+                   f"  let (_, g) = grad({var}) {{ sum({code}) }}\n"
                    f"  assert_close(g, {literal(v.grad, 'f64')}, rtol = 1e-8, atol = 1e-12)\n}}\n")
     open(os.path.join(HERE, "losses.nnl"), "w").write("".join(out))
 
@@ -198,6 +200,84 @@ OPTIMIZERS += [
     ("RAdam(net, lr = 0.05, betas = (0.8, 0.9), weight_decay = 0.02)",
      lambda p: torch.optim.RAdam(p, lr=0.05, betas=(0.8, 0.9), weight_decay=0.02)),
 ]
+
+
+class Own(torch.optim.Optimizer):
+    """Optimizers that 1.13 doesn't have, by the formulas of their papers and of later PyTorch."""
+
+    def __init__(self, params, rule, **options):
+        super().__init__(params, options)
+        self.rule = rule
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                s = self.state[p]
+                s["t"] = s.get("t", 0) + 1
+                self.rule(p, p.grad, s, s["t"], group)
+
+
+def lion(p, g, s, t, o):
+    m = s.setdefault("m", torch.zeros_like(p))
+    p.mul_(1 - o["lr"] * o["wd"]).sub_(o["lr"] * torch.sign(o["b1"] * m + (1 - o["b1"]) * g))
+    m.mul_(o["b2"]).add_((1 - o["b2"]) * g)
+
+
+def lamb(p, g, s, t, o):
+    m, v = s.setdefault("m", torch.zeros_like(p)), s.setdefault("v", torch.zeros_like(p))
+    m.mul_(0.9).add_(0.1 * g)
+    v.mul_(0.999).add_(0.001 * g * g)
+    r = m / (1 - 0.9 ** t) / ((v / (1 - 0.999 ** t)).sqrt() + 1e-6) + o["wd"] * p
+    p.sub_(o["lr"] * p.norm() / r.norm() * r)
+
+
+def adafactor(p, g, s, t, o):
+    fresh, rate = t ** -0.8, min(o["lr"], 1 / t ** 0.5)
+    size = max(1e-3, p.norm().item() / p.numel() ** 0.5)
+    p.mul_(1 - o["lr"] * o["wd"])
+    tiny = torch.finfo(p.dtype).eps
+    if p.dim() > 1:
+        r, c = s.setdefault("r", torch.zeros(p.shape[0], 1, dtype=p.dtype)), s.setdefault("c", torch.zeros(1, p.shape[1], dtype=p.dtype))
+        r.lerp_((g * g).mean(-1, keepdim=True), fresh)
+        c.lerp_((g * g).mean(-2, keepdim=True), fresh)
+        v = r @ c / r.mean(-2, keepdim=True).clamp(min=tiny)
+    else:
+        v = s.setdefault("v", torch.zeros_like(p))
+        v.lerp_(g * g, fresh)
+    u = v.clamp(min=tiny * tiny).rsqrt() * g
+    p.sub_(rate * size / max(1.0, u.norm().item() / u.numel() ** 0.5) * u)
+
+
+def muon(p, g, s, t, o):
+    m = s.setdefault("m", torch.zeros_like(p))
+    m.lerp_(g, 1 - 0.95)
+    x = g.lerp(m, 0.95) if o["nesterov"] else m
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+    p.mul_(1 - o["lr"] * o["wd"]).sub_(o["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5 * (x.T if tall else x))
+
+
+OPTIMIZERS += [
+    ("Rprop(net, lr = 0.05)", lambda p: torch.optim.Rprop(p, lr=0.05)),
+    ("Rprop(net, etas = (0.3, 1.5), step_sizes = (1e-3, 0.2))", lambda p: torch.optim.Rprop(p, etas=(0.3, 1.5), step_sizes=(1e-3, 0.2))),
+    ("ASGD(net, lr = 0.05, lambd = 0.01)", lambda p: torch.optim.ASGD(p, lr=0.05, lambd=0.01)),
+    ("ASGD(net, t0 = 10.0, weight_decay = 0.1)", lambda p: torch.optim.ASGD(p, t0=10, weight_decay=0.1)),
+    ("Lion(net, lr = 0.02)", lambda p: Own(p, lion, lr=0.02, b1=0.9, b2=0.99, wd=0.0)),
+    ("Lion(net, lr = 0.02, betas = (0.5, 0.8), weight_decay = 0.1)", lambda p: Own(p, lion, lr=0.02, b1=0.5, b2=0.8, wd=0.1)),
+    ("LAMB(net, lr = 0.05)", lambda p: Own(p, lamb, lr=0.05, wd=0.01)),
+    ("Adafactor(net)", lambda p: Own(p, adafactor, lr=0.01, wd=0.0)),
+    ("Adafactor(net, lr = 0.03, weight_decay = 0.05)", lambda p: Own(p, adafactor, lr=0.03, wd=0.05)),
+]
+MATRIX_OPTIMIZERS = [
+    ("Adafactor(net, lr = 0.1)", lambda p: Own(p, adafactor, lr=0.1, wd=0.0)),
+    ("Muon(net, lr = 0.02)", lambda p: Own(p, muon, lr=0.02, wd=0.1, nesterov=True)),
+    ("Muon(net, lr = 0.02, nesterov = false, weight_decay = 0.0)", lambda p: Own(p, muon, lr=0.02, wd=0.0, nesterov=False)),
+]
 MARKS = [1, 2, 5, 20, 50]
 
 
@@ -209,12 +289,19 @@ def write_optimizers():
         out.append(f"layer Bowl_{t}() {{\n  param w: {t}[4] = {literal(start, t)}\n  forward() -> {t}[] {{\n"
                    f"    let z = w * {literal(scale, t)} - 0.5\n    sum(z * z + 0.3 * sin(3.0 * w))\n  }}\n}}\n")
 
+    tall = torch.tensor([[1.5, -0.7], [0.2, -2.0], [0.6, 1.1]], dtype=torch.float64)
+    for t in ("f64", "f32"):
+        out.append(f"layer Matrix_{t}() {{\n  param w: {t}[3, 2] = {literal(tall, t)}\n  forward() -> {t}[] {{\n"
+                   f"    let z = w * {literal(scale[:2], t)} - 0.5\n    sum(z * z + 0.3 * sin(3.0 * w))\n  }}\n}}\n")
+
     def loss(w):
-        z = w * scale - 0.5
+        z = w * scale[:w.shape[-1]] - 0.5
         return (z * z + 0.3 * torch.sin(3.0 * w)).sum()
 
-    for code, make in OPTIMIZERS:
-        w = start.clone().requires_grad_()
+    for code, make in OPTIMIZERS + MATRIX_OPTIMIZERS:
+        matrix = (code, make) in MATRIX_OPTIMIZERS
+        bowl = "Matrix" if matrix else "Bowl"
+        w = (tall if matrix else start).clone().requires_grad_()
         opt = make([w])
         points = {}
         for step in range(1, 51):
@@ -224,7 +311,7 @@ def write_optimizers():
             if step in MARKS:
                 points[step] = w.detach().clone()
         for t, tol in (("f64", "rtol = 1e-6, atol = 1e-9"), ("f32", "rtol = 1e-4, atol = 1e-5")):
-            out.append(f'\ntest "{code} in {t}" {{\n  let net = Bowl_{t}()\n  let opt = {code}\n')
+            out.append(f'\ntest "{code}{" of a matrix" * matrix} in {t}" {{\n  let net = {bowl}_{t}()\n  let opt = {code}\n')
             last = 0
             for m in MARKS:
                 out.append(f"  for _ in 0..{m - last} {{ minimize(opt) {{ net() }} }}\n  assert_close(net.w, {literal(points[m], t)}, {tol})\n")
