@@ -10,9 +10,9 @@ namespace nnlc::passes {
 std::vector<graph::Node*> differentiate(graph::Graph& g, graph::Node* loss, const std::vector<graph::Node*>& wrt,
                                         Diagnostics& diags);
 
-bool simplify(graph::Graph& g);  ///< algebra, folding of constants, movement ops that undo one another
-bool cse(graph::Graph& g);       ///< equal nodes become one
-bool dce(graph::Graph& g);       ///< nodes nobody reads
+bool simplify(graph::Graph& g);    ///< algebra, folding of constants, movement ops that undo one another
+bool cse(graph::Graph& g);         ///< equal nodes become one
+bool dce(graph::Graph& g);         ///< nodes nobody reads
 bool merge_sums(graph::Graph& g);  ///< sums of many equal terms become one term over their operands, side by side
 /// simplify, cse and dce until none finds anything: each makes work for the others, and they settle quickly.
 void settle(graph::Graph& g);
