@@ -20,6 +20,8 @@ TARGETS = {  # ratio at most, with 1 and 2 threads
     "mlp_dropout_adam_1024": (0.75, 0.60),
     "mlp_deep_momentum": (0.75, 0.60),
     "mlp_forward_1": (0.6, 0.6),
+    "lstm_chars": (1.0, 1.0),
+    "gpt_chars": (1.0, 1.0),
 }
 
 
