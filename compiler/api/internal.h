@@ -32,6 +32,8 @@ auto guarded(const Body& body) -> decltype(body()) {
     throw;
   } catch (const std::bad_alloc&) {
     throw Error(Status::out_of_memory, "out of memory");
+  } catch (const nnl::DeviceError& e) {
+    throw Error(Status::run_failed, e.what());
   } catch (const std::exception& e) {
     throw Error(Status::internal, std::string("a bug of nnlc: ") + e.what());
   }
@@ -82,6 +84,7 @@ struct Program::State {
   std::vector<Config> configs;
 };
 
+/// For options.device. Status::unsupported where "cuda" is asked for and no GPU can be used.
 std::unique_ptr<codegen::Backend> make_backend(const CompileOptions& options);
 /// Layers, functions, optimizers and configs of the program, from its text.
 void list_declarations(Program::State& p);  // declarations.cpp

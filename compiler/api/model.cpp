@@ -26,12 +26,10 @@ Model Program::instantiate(const Expression& layer) const {
     auto m = std::make_shared<Model::State>();
     m->program = *this;
     m->layer = layer.text;
-    // The caller reads and writes parameters where they are: in memory of the CPU.
+    // The caller reads and writes parameters where they are, in memory of the CPU: for a GPU they go up and down with
+    // every call, so it has to be asked for.
     CompileOptions options = state_->options;
-    if (options.device == "cuda")
-      fail(Status::unsupported,
-           "a layer by itself on the device \"cuda\" is not supported yet; on \"cpu\" and \"auto\" it works");
-    options.device = "cpu";
+    if (options.device == "auto") options.device = "cpu";
     m->backend = make_backend(options);
     sema::Driver driver;
     driver.layer = m->layer;

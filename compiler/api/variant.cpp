@@ -253,8 +253,13 @@ void Variant::run(const std::vector<Tensor>& inputs, std::vector<Tensor>* output
       points_outside_[i] = false;
     }
   }
-  for (Binding& b : bindings_)
-    if (!b.cell->is_tensor) machine_->value(b.reg) = b.cell->number;
+  for (Binding& b : bindings_) {
+    exec::Value& v = machine_->value(b.reg);
+    if (!b.cell->is_tensor)
+      v = b.cell->number;
+    else if (nnl::Tensor* t = v.get<nnl::Tensor>())
+      t->data();  // may have been written through a view, or by another variant: what a device has is old
+  }
 
   nnlc::Diagnostics diags;
   machine_->set_cancel(cancel ? cancel->flag().get() : nullptr);

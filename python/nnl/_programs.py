@@ -66,7 +66,7 @@ def compile(
     config       values of the program's configs instead of their defaults: {"epochs": 3}
     seed         instead of the program's
     threads      of each model and run; 0: as many as the process may use. Results are the same for every number.
-    device       of runs: "cpu", "cuda", or "auto", a GPU if there is one. Layers by themselves are on the CPU.
+    device       "cpu", "cuda", or "auto": a GPU if one can be used
     declarations_only
                  only layers, functions, optimizers and configs are wanted: other statements, and the data they read, aren't
                  looked at; such a program can't be run

@@ -160,7 +160,7 @@ typedef struct nnlc_compile_options {
   int32_t declarations_only; /* other statements, and the data they read, aren't looked at */
   const char* directory;     /* of a program given as text: where imports and data are looked for */
   int32_t threads;           /* 0: as many as the process may use */
-  const char* device;        /* of runs: NULL or "cpu", "cuda", or "auto": a GPU if there is one */
+  const char* device;        /* NULL or "cpu", "cuda", or "auto": a GPU if one can be used */
   int32_t no_cache;          /* compiled kernels aren't kept on disk */
   const char* cache_directory;
   void (*log)(void* user, const char* text); /* what isn't output of the program */

@@ -241,9 +241,7 @@ struct CompileOptions {
   bool declarations_only = false;
   std::string directory;       ///< of a program given as text: where imports and data are looked for
   int threads = 0;             ///< of each model and run; 0: as many as the process may use
-  /// Of runs: "cuda", or "auto", a GPU if there is one. Layers that are called and trained by themselves need "cpu" or
-  /// "auto", and are on the CPU.
-  std::string device = "cpu";
+  std::string device = "cpu";  ///< "cuda"; or "auto": a GPU if one can be used
   bool cache = true;           ///< compiled kernels are kept in $XDG_CACHE_HOME/nnlc
   std::string cache_directory;
   /// What isn't output of the program: the report of a `load` that left something out. From the thread that called.
