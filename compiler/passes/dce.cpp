@@ -15,6 +15,7 @@ void settle(graph::Graph& g) {
   for (int round = 0; round < 4; ++round) {
     bool changed = simplify(g);
     changed |= cse(g);
+    changed |= merge_sums(g);
     changed |= dce(g);
     if (!changed) break;
   }

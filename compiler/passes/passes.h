@@ -14,7 +14,7 @@ bool simplify(graph::Graph& g);    ///< algebra, folding of constants, movement 
 bool cse(graph::Graph& g);         ///< equal nodes become one
 bool dce(graph::Graph& g);         ///< nodes nobody reads
 bool merge_sums(graph::Graph& g);  ///< sums of many equal terms become one term over their operands, side by side
-/// simplify, cse and dce until none finds anything: each makes work for the others, and they settle quickly.
+/// The four until none finds anything: each makes work for the others, and they settle quickly.
 void settle(graph::Graph& g);
 
 }  // namespace nnlc::passes
