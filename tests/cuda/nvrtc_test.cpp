@@ -69,7 +69,10 @@ TEST_CASE("NVRTC takes the kernels of all examples") {
   for (auto& file : std::filesystem::directory_iterator(std::string(NNLC_REPOSITORY) + "/examples")) {
     if (file.path().extension() != ".nnl") continue;
     const std::string name = file.path().filename().string(), text = test::text_of("examples/" + name);
-    const std::string data = name.starts_with("mnist") ? "mnist" : name.starts_with("names") ? "names" : "";
+    const std::string data = name.starts_with("mnist")         ? "mnist"
+                             : name.starts_with("names")       ? "names"
+                             : name.starts_with("shakespeare") ? "tinyshakespeare"
+                                                               : "";
     if (!data.empty() && !test::has_data(data)) continue;
     CAPTURE(name);
     SourceManager sources;

@@ -46,7 +46,9 @@ std::string text_of(const std::string& path) {
 Run::Run(const std::string& name, const std::string& text, std::map<std::string, std::string> configs)
     : file_(sources_.add(name, text)) {
   compile_.configs = std::move(configs);
-  compile_.program_dir = ".";
+  // Where a path of the repository says that the program is, its files are beside it.
+  options.program_dir = (std::filesystem::path(NNLC_REPOSITORY) / name).parent_path().string();
+  compile_.program_dir = options.program_dir;
   options.out = [this](std::string_view s) { printed += s; };
   options.report = [](std::string_view) {};
   options.cancel = &cancel_;

@@ -89,6 +89,7 @@ TEST_CASE("layers") {
   compare_with_reference("tests/torch/layers.nnl", 5);
   compare_with_reference("tests/cuda/layers.nnl", 5);
 }
+TEST_CASE("sequences") { compare_with_reference("tests/torch/sequences.nnl", 5); }
 TEST_CASE("losses") { compare_with_reference("tests/torch/losses.nnl", 50); }
 TEST_CASE("optimizers") { compare_with_reference("tests/torch/optimizers.nnl", 30); }
 
@@ -156,6 +157,12 @@ TEST_CASE("the first ten losses of the examples with MNIST") {
   first_ten_losses_agree({"mnist.nnl", {{"batch_size", "3"}}});
   first_ten_losses_agree({"mnist_intro.nnl", {}, "batches(64,", "batches(4,"});
   first_ten_losses_agree({"mnist_dropout.nnl", {}, "train.batches(20)", "train.batches(2)"});
+}
+TEST_CASE("the first ten losses of the examples with Shakespeare") {
+  if (!test::has_data("tinyshakespeare")) return;
+  first_ten_losses_agree(
+      {"shakespeare_gpt.nnl", {{"context", "9"}, {"layers", "2"}, {"heads", "2"}, {"dim", "24"}, {"batch_size", "3"}}});
+  first_ten_losses_agree({"shakespeare_lstm.nnl", {{"length", "7"}, {"hidden", "20"}, {"batch_size", "3"}}});
 }
 TEST_CASE("the first ten losses of the examples with names") {
   if (!test::has_data("names")) return;
