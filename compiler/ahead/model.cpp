@@ -272,11 +272,13 @@ class Maker {
           .help("leave `--train` out for the forward pass alone, or train the layer in the program");
       return false;
     }
-    // An update that stands apart from its `minimize`: of an `accumulate`, or written out with `grad`.
+    // What stands apart from its gradients, of an `accumulate`, and what the program writes to parameters itself.
     const Span apart = (*sites[0].block)[sites[0].at]->span;
     if (std::erase_if(sites, [](const Site& s) { return !s.minimize || s.minimize->accumulates; }); sites.empty()) {
-      diags_.unsupported(Code::NotSupportedYet, apart, "`nnlc build --train` of a step with `accumulate` or `update`")
-          .help("train with `minimize` alone, or build the forward pass only");
+      diags_
+          .unsupported(Code::NotSupportedYet, apart,
+                       "`nnlc build --train` of a step with `accumulate`, or of parameters that are assigned to")
+          .help("train with `minimize`, or `update`, alone, or build the forward pass only");
       return false;
     }
     std::map<uint32_t, Span> lines;
@@ -429,6 +431,14 @@ class Maker {
     return writers == 1 ? found : nullptr;
   }
 
+  /// Whether a step of the program that reads the layer's parameters gives the tensor: gradients, say.
+  bool comes_from_parameters(Reg r) const {
+    return !m_.parameters.find(r) && std::any_of(p_.steps.begin(), p_.steps.end(), [&](const host::Step& s) {
+      return std::find(s.outputs.begin(), s.outputs.end(), r) != s.outputs.end() &&
+             std::any_of(s.inputs.begin(), s.inputs.end(), [&](Reg in) { return is_learned(in); });
+    });
+  }
+
   /// Adds to the struct of the training what the site keeps there.
   bool plan_training(const Site& s) {
     const Instr& run = *(*s.block)[s.at];
@@ -453,6 +463,14 @@ class Maker {
               : p_.registers[static_cast<size_t>(r)].tensor;
       m_.training.add(name, note, std::move(type), r);
     };
+    for (Reg r : slice.from_outside)
+      if (s.minimize->statement == "update" && !is_scalar(p_, r) && !known_.count(r) && comes_from_parameters(r)) {
+        diags_
+            .unsupported(Code::NotSupportedYet, s.minimize->span,
+                         "`nnlc build --train` of an `update` whose gradients stand outside of its block")
+            .help("`grad` in the same block of the program becomes part of the step");
+        return false;
+      }
     RegSet written(step.outputs.begin(), step.outputs.end());
     for (size_t i : slice.instrs)
       if ((*s.block)[i]->op == Op::run_step) {
@@ -489,8 +507,8 @@ class Maker {
     AheadFunction code;
     f.trains = f.writes = true;
     f.name = s.rows ? fmt::format("train_{}", s.rows) : "train";
-    f.what = fmt::format("One step of the `minimize` at {}{}: forward, backward and the update of the parameters.",
-                         place_of(s.minimize->span),
+    f.what = fmt::format("One step of the `{}` at {}{}: forward, backward and the update of the parameters.",
+                         s.minimize->statement, place_of(s.minimize->span),
                          s.rows ? fmt::format(" for {} row{}", s.rows, s.rows == 1 ? "" : "s") : "");
     Names names;
     start(f, code, names);

@@ -126,6 +126,7 @@ struct Minimize {
   /// What the block gives, the loss first. kNoReg: nothing in the program reads it.
   std::vector<std::pair<std::string, Reg>> results;
   bool accumulates = false;
+  std::string statement;  ///< "minimize", or "update" of gradients that `grad` gave
 };
 
 class MappedDataset;  // mapped.h

@@ -49,6 +49,7 @@ Value update_call(BuiltinCall& c) {
   else
     apply_updates(ev, *opt, params, used, c.span);
   ev.context = saved;
+  if (!ev.context.dry) ev.impl->minimized.push_back({c.span, g->results, false, "update"});
   return NoneValue{};
 }
 }  // namespace

@@ -32,7 +32,7 @@ void describe_training(Evaluator& ev) {
     p.optimizers.push_back(std::move(o));
   }
   for (auto& m : ev.impl->minimized) {
-    host::Minimize out{m.span, {}, m.accumulates};
+    host::Minimize out{m.span, {}, m.accumulates, m.statement};
     for (auto& [name, cell] : m.results) out.results.emplace_back(name, cell->reg);
     p.minimizes.push_back(std::move(out));
   }

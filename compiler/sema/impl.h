@@ -134,6 +134,7 @@ struct Evaluator::Impl {
     Span span;
     std::vector<std::pair<std::string, std::shared_ptr<TensorCell>>> results;
     bool accumulates = false;
+    const char* statement;  ///< "minimize", or "update" of gradients that `grad` gave
   };
   std::vector<Minimized> minimized;
 

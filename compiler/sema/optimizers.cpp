@@ -503,6 +503,7 @@ std::optional<Value> Evaluator::training_member(const Value& object, const ast::
     std::string path = g->prefix.empty() ? name.text : g->prefix + "." + name.text;
     auto narrowed = std::make_shared<GradientValue>();
     narrowed->prefix = path;
+    narrowed->results = g->results;
     for (size_t i = 0; i < g->params.size(); i++) {
       const std::string& p = g->params[i]->path;
       if (p == path) return Value(g->gradients[i], name.span);

@@ -483,7 +483,7 @@ Value Evaluator::eval_minimize(const ast::BlockCallExpr& e, const std::shared_pt
       apply_updates(*this, *opt, params, grads, span);
       check();
     }
-    if (!context.dry) impl->minimized.push_back({span, results_of(e.body, result), o.accumulate > 1});
+    if (!context.dry) impl->minimized.push_back({span, results_of(e.body, result), o.accumulate > 1, "minimize"});
   }
   return result;
 }
@@ -580,6 +580,7 @@ Value Evaluator::eval_grad(const ast::BlockCallExpr& e, const std::shared_ptr<Sc
     if (t.is_layer) {
       auto g = std::make_shared<GradientValue>();
       g->params = t.params;
+      g->results = results_of(e.body, result);
       for (size_t i = 0; i < t.params.size(); i++) g->gradients.push_back(tensor(grads[k++], span));
       parts.emplace_back(g, span);
     } else {

@@ -37,6 +37,8 @@ struct GradientValue {
   std::vector<std::shared_ptr<ParamCell>> params;
   std::vector<TensorValue> gradients;
   std::string prefix;  ///< `g.blocks` narrows to the parameters below that path
+  /// What the block gave, the loss first.
+  std::vector<std::pair<std::string, std::shared_ptr<TensorCell>>> results;
 };
 
 /// `g + h`, `g - h`, `g * 0.5`, `-g` (b absent) on gradients; nullopt when neither is one.

@@ -126,6 +126,39 @@ let _ = data(x, y, net(x))
 save(net, "nnl.safetensors")
 save(data, "data.safetensors")
 END
+# Gradients that are added, scaled and clipped before the update.
+network gradients 16 8 first.weight float float <<'END'
+layer Two() {
+  first  = Linear(5, 4)
+  second = Linear(4, 1)
+  forward(x: [N, 5]) -> [N, 1] { x |> first |> tanh |> second }
+}
+layer Data() {
+  state a_x: [16, 5] = 0.0
+  state b_y: [16, 1] = 0.0
+  state c_out: [16, 1] = 0.0
+  forward(x: [16, 5], y: [16, 1], out: [16, 1]) -> [16, 1] {
+    a_x = x
+    b_y = y
+    c_out = out
+    out
+  }
+}
+let x = randn([16, 5])
+let y = randn([16, 1])
+let net = Two()
+let opt = Adam(net, lr = 0.01)
+for i in 0..8 {
+  let (loss, g) = grad(net) { mse_loss(net(x), y) }
+  let (_, h) = grad(net) { mean(abs(net(x))) }
+  opt.update(clip_norm(g + h * 0.1, 0.3))
+  print(loss)
+}
+let data = Data()
+let _ = data(x, y, net(x))
+save(net, "nnl.safetensors")
+save(data, "data.safetensors")
+END
 # The rate follows the loop's counter, which is an argument then; a second result, which nobody wants; names that C doesn't know; a Sequential; two optimizers.
 extra=', i, NULL'
 network counter 16 10 0.gewicht_ü float float --prefix net <<'END'

@@ -31,10 +31,6 @@ layer Fixed() {
   param w: [3] = 1.0
   forward(x: [N, 3]) -> [N, 3] { x * w }
 }
-layer Never() {
-  param w: [3] = 1.0
-  forward(x: [.., 3]) -> [.., 3] { x * w }
-}
 let net = Net(width)
 let other = Net(width)
 let open = Open()
@@ -46,17 +42,26 @@ for i in 0..2 { minimize(opt) { mean(abs(net(x))) } }
 let many = SGD(other, lr = 0.1)
 for i in 0..4 { minimize(many, accumulate = 2) { mean(square(other(x))) } }
 END
+cat >apart.nnl <<'END'
+let net = Linear(4, 2)
+let x = randn([8, 4])
+let opt = SGD(net, lr = 0.1)
+for i in 0..4 {
+  let (loss, g) = grad(net) { mean(square(net(x))) }
+  if loss > 0.01 { opt.update(g) }
+}
+END
 refused 2 "--export is required" net.nnl -o out
 refused 2 "can't read missing.nnl" missing.nnl --export net -o out
 refused 1 'did you mean `net`?' net.nnl --export nett -o out
 refused 1 "makes 2 layers of the class Net" net.nnl --export Net -o out
 refused 1 "is open: Open takes f32[N, N2, 3]" net.nnl --export open -o out
-refused 1 "are open: nothing in the program calls it" net.nnl --export Never -o out
 refused 1 "no \`minimize\` of the program trains Fixed" net.nnl --export Fixed --train -o out
 refused 1 "is trained by 2 statements" net.nnl --export net --train -o out
-refused 1 'choose one by its line: `--step 24` or `--step 25`' net.nnl --export net --train -o out
+refused 1 'choose one by its line: `--step 20` or `--step 21`' net.nnl --export net --train -o out
 refused 1 "no \`minimize\` on line 7 trains Net" net.nnl --export net --train --step 7 -o out
 refused 1 "of a step with \`accumulate\`" net.nnl --export other --train -o out
+refused 1 "whose gradients stand outside of its block" apart.nnl --export net --train -o out
 refused 2 "batch" net.nnl --export net --batch 0 -o out
 refused 2 "not a name in C" net.nnl --export net --prefix 'a b' -o out
 refused 2 "no config \`widht\`: did you mean \`--width\`" net.nnl --export net --widht 3 -o out
