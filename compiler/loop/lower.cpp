@@ -81,8 +81,11 @@ class Lowering {
   std::vector<Group> groups_;
   std::unordered_map<const Node*, std::vector<const Node*>> users_;
   std::set<const Node*> results_, forced_;
+  std::unordered_map<const Node*, std::vector<const Node*>> readers_;  ///< of an input or root: other roots
   std::vector<Assembled> assembled_;
   std::unordered_map<const Node*, size_t> whole_;  ///< of a part: its place in assembled_
+  mutable std::vector<int> seen_;                  ///< per group: the last walk of `depends` that came by
+  mutable int walk_ = 0;
 };
 
 // ------------------------------------------------------------------------------------------------ roots
@@ -357,13 +360,15 @@ void Lowering::build_value(NestBuilder& b, const Node* n, const Root& r, int& va
 }
 
 bool Lowering::depends(int from, int on) const {
+  ++walk_;
+  seen_.resize(groups_.size());
   std::vector<int> stack{from};
-  std::set<int> seen;
   while (!stack.empty()) {
     int g = stack.back();
     stack.pop_back();
     if (g == on) return true;
-    if (!seen.insert(g).second) continue;
+    if (seen_[g] == walk_) continue;
+    seen_[g] = walk_;
     for (int d : groups_[g].needs) stack.push_back(d);
   }
   return false;
@@ -497,6 +502,8 @@ void Lowering::find_reads() {
     read_set(n, own, alone, ok);
     reads_[n] = std::move(alone.reads);
   }
+  for (const Node* n : root_order_)
+    for (const Node* x : reads_.at(n)) readers_[x].push_back(n);
 }
 
 /// Whether what is computed from a product should be left to a kernel of its own. Tiles are walked against the grain of
@@ -505,14 +512,20 @@ void Lowering::find_reads() {
 bool Lowering::better_apart(const Node* product) const {
   std::set<const Node*> computed{product}, state;
   bool stored = results_.count(product) > 0;
-  for (const Node* n : root_order_) {
-    const auto& reads = reads_.at(n);
-    if (reads.count(product) && roots_.at(n).kind != Root::Kind::elementwise) stored = true;
-    if (roots_.at(n).kind != Root::Kind::elementwise || count_of(n) != count_of(product)) continue;
-    if (std::none_of(reads.begin(), reads.end(), [&](const Node* x) { return computed.count(x) > 0; })) continue;
-    computed.insert(n);
-    for (const Node* x : reads)
-      if (x->op->name == "input" && count_of(x) == count_of(product)) state.insert(x);
+  std::vector<const Node*> open{product};
+  while (!open.empty()) {
+    const Node* from = open.back();
+    open.pop_back();
+    auto readers = readers_.find(from);
+    if (readers == readers_.end()) continue;
+    for (const Node* n : readers->second) {
+      const bool elementwise = roots_.at(n).kind == Root::Kind::elementwise;
+      if (from == product && !elementwise) stored = true;
+      if (!elementwise || count_of(n) != count_of(product) || !computed.insert(n).second) continue;
+      open.push_back(n);
+      for (const Node* x : reads_.at(n))
+        if (x->op->name == "input" && count_of(x) == count_of(product)) state.insert(x);
+    }
   }
   return state.size() >= 2 || (stored && !state.empty());
 }

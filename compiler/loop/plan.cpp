@@ -378,27 +378,32 @@ void Planner::place(const std::vector<int>& order) {
         auto it = life.try_emplace(part == inside.end() ? b : part->second.first, int(i), int(i)).first;
         it->second.second = int(i);
       }
-  std::vector<int> temps;
-  for (auto& [b, l] : life) temps.push_back(b);
-  auto bytes = [&](int b) {
-    return (plan_.buffers[b].elements * int64_t(graph::size_bytes(plan_.buffers[b].type)) + 127) / 64 * 64;
+  struct Temp {
+    int buffer;
+    int first, last;  ///< steps
+    int64_t bytes, offset = 0;
   };
-  std::stable_sort(temps.begin(), temps.end(), [&](int a, int b) { return bytes(a) > bytes(b); });
-  std::vector<int> placed;
-  for (int t : temps) {
-    std::vector<std::pair<int64_t, int64_t>> taken;
-    for (int p : placed)
-      if (life[p].first <= life[t].second && life[t].first <= life[p].second)
-        taken.emplace_back(plan_.buffers[p].offset, plan_.buffers[p].offset + bytes(p));
+  std::vector<Temp> temps;
+  for (auto& [b, l] : life) {
+    const Buffer& buffer = plan_.buffers[b];
+    const int64_t size = (buffer.elements * int64_t(graph::size_bytes(buffer.type)) + 127) / 64 * 64;
+    temps.push_back({b, l.first, l.second, size});
+  }
+  std::stable_sort(temps.begin(), temps.end(), [](const Temp& a, const Temp& b) { return a.bytes > b.bytes; });
+  std::vector<std::pair<int64_t, int64_t>> taken;
+  for (size_t i = 0; i < temps.size(); i++) {
+    Temp& t = temps[i];
+    taken.clear();
+    for (size_t k = 0; k < i; k++)
+      if (temps[k].first <= t.last && t.first <= temps[k].last)
+        taken.emplace_back(temps[k].offset, temps[k].offset + temps[k].bytes);
     std::sort(taken.begin(), taken.end());
-    int64_t at = 0;
     for (auto& [lo, hi] : taken) {
-      if (lo - at >= bytes(t)) break;
-      at = std::max(at, hi);
+      if (lo - t.offset >= t.bytes) break;
+      t.offset = std::max(t.offset, hi);
     }
-    plan_.buffers[t].offset = at;
-    plan_.arena_bytes = std::max(plan_.arena_bytes, at + bytes(t));
-    placed.push_back(t);
+    plan_.buffers[t.buffer].offset = t.offset;
+    plan_.arena_bytes = std::max(plan_.arena_bytes, t.offset + t.bytes);
   }
   for (auto& [part, where] : inside) plan_.buffers[part].offset = plan_.buffers[where.first].offset + where.second;
 }

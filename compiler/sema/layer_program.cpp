@@ -58,6 +58,13 @@ Value tie_params(Evaluator& ev, const std::vector<ArgValue>& args, Span span) {
 }
 
 void finish_layers(Evaluator& ev) {
+  // Layers that were given others to hold come first: then these are members.
+  for (size_t i = 0; i < ev.impl->instances.size(); ++i) {
+    Layer layer = ev.impl->instances[i];
+    if (std::any_of(layer->hyper.begin(), layer->hyper.end(),
+                    [](auto& h) { return h.second.template ptr<LayerInstance>(); }))
+      build_layer(ev, layer);
+  }
   for (size_t i = 0; i < ev.impl->instances.size(); ++i) {
     Layer layer = ev.impl->instances[i];
     if (!build_layer(ev, layer)) continue;
