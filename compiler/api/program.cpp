@@ -142,6 +142,12 @@ void Program::run(const RunOptions& options) const {
       m.on_progress = [&](const std::string& label, int64_t done, int64_t total) {
         options.progress({label, done, total});
       };
+    if (p.options.device != "cpu")
+      m.record_backend = [&p] {
+        CompileOptions cpu = p.options;
+        cpu.device = "cpu";
+        return make_backend(cpu);
+      };
     if (options.record) m.on_record = options.record;
     m.runs_dir = options.runs_directory;
     m.title = std::filesystem::path(p.name).stem().string();

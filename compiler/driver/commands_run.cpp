@@ -18,6 +18,12 @@ exec::MachineOptions machine_options(const Session& session, const std::string& 
   m.runs_dir = session.options.runs_dir;
   m.title = std::filesystem::path(path).stem().string();
   m.program_dir = session.compile_options.program_dir;
+  if (session.options.device != "cpu")
+    m.record_backend = [&session] {
+      Options cpu = session.options;
+      cpu.device = "cpu";
+      return make_backend(cpu);
+    };
   m.optimize = [&session](graph::Graph& g) { optimize(g, session.options, &session.sources); };
   return m;
 }

@@ -84,6 +84,9 @@ struct Machine::Impl {
   /// Finds the buffers that the step reads.
   void bind_inputs(CompiledStep& c, const host::Step& step);
   CompiledStep& compiled(int step);
+  /// That of the machine, or what reads records of mapped data sets.
+  codegen::Backend& backend_of(int step);
+  std::unique_ptr<codegen::Backend> record_backend;
   /// What input k of the step reads: its register's buffer, or a host number converted.
   nnl::Buffer* input_buffer(CompiledStep& c, const host::Step& step, size_t k);
   /// Lets the program's mapped data sets read through their steps; they must not be read any more once `release_maps`

@@ -31,6 +31,9 @@ struct MachineOptions {
   std::function<void(int64_t, const std::vector<std::pair<std::string, double>>&)> on_record;
   /// Set from another thread: the run ends before the next step or pass of a loop, with a diagnostic.
   const std::atomic<bool>* cancel = nullptr;
+  /// Makes the backend of steps that read a mapped data set record by record, where the machine's is a device: it would
+  /// be told of each. Not set: the machine's own.
+  std::function<std::unique_ptr<codegen::Backend>()> record_backend;
   /// What ran is kept, so that a loss that isn't finite can be traced back to the op that made it so. Not where a step
   /// reads memory of others, which may be gone when it is asked for again: there `rewind` stands in.
   bool trace = true;

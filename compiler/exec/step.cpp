@@ -2,9 +2,11 @@
 // allocated: an output takes the buffer that its register held before, unless somebody else still sees it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "compiler/exec/impl.h"
+#include "compiler/host/mapped.h"
 
 namespace nnlc::exec {
 
@@ -41,6 +43,14 @@ void convert(const Value& v, Tensor& to, const host::Step& step, size_t input) {
 }
 
 }  // namespace
+
+codegen::Backend& Machine::Impl::backend_of(int step) {
+  const bool of_records =
+      std::any_of(program.mapped.begin(), program.mapped.end(), [&](const auto& m) { return m->step == step; });
+  if (!of_records || !options.record_backend) return backend;
+  if (!record_backend) record_backend = options.record_backend();
+  return *record_backend;
+}
 
 CompiledStep& Machine::Impl::compiled(int index) {
   auto& slot = steps[static_cast<size_t>(index)];
@@ -81,7 +91,7 @@ CompiledStep& Machine::Impl::compiled(int index) {
   c->buffers.resize(n_in + n_out);
   if (trace.on) c->source = step.graph.clone();
   if (options.optimize) options.optimize(step.graph);
-  c->code = backend.compile(std::move(step.graph));
+  c->code = backend_of(index).compile(std::move(step.graph));
   slot = std::move(c);
   return *slot;
 }

@@ -41,6 +41,11 @@ std::vector<sim::Counts> counts_of(const std::string& text, bool trace = false) 
   codegen::cuda::CudaBackend backend(simulator, false);
   test::Run run("transfers.nnl", text);
   run.options.trace = trace;
+  run.options.record_backend = [] {
+    codegen::CpuOptions options;
+    options.run_passes = options.use_cache = false;
+    return codegen::make_cpu_backend(options);
+  };
   std::vector<sim::Counts> out;
   sim::Counts before;
   run.after_batch = [&] {
@@ -90,6 +95,18 @@ TEST_CASE("what is printed comes down, once") {
        counts_of(program("SGD(net, lr = 0.1)", "print(net.hidden.weight)\n    print(sum(net.hidden.weight))"))) {
     CHECK(c.downloaded_bytes == kReadBytes + 2 * 8 * 4 + 4);
     CHECK(c.uploads == 2);
+  }
+}
+
+TEST_CASE("records of a mapped data set are made on the host, and a batch of them goes up as any other") {
+  std::string text = program("SGD(net, lr = 0.1)");
+  const std::string all = "moons(100, noise = 0.1)";
+  text.replace(text.find(all), all.size(), all + ".map { r -> {x: r.x * 2 + 0.1 * randn([2]), y: r.y} }");
+  for (auto& c : counts_of(text)) {
+    CHECK(c.uploads == 2);
+    CHECK(c.uploaded_bytes == kBatchBytes);
+    CHECK(c.downloaded_bytes == kReadBytes);
+    CHECK(c.runs == 1);
   }
 }
 
