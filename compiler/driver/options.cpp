@@ -229,7 +229,8 @@ struct Parser {
         ->type_name("DEVICE");
   }
   void machine_options(CLI::App* sub) {
-    sub->add_option("--threads", o.threads, "threads of the CPU backend; 0: as many as the process may use")
+    sub->add_option("--threads", o.threads,
+                    "at most so many threads (a small step takes fewer); 0: as many as the process may use")
         ->check(CLI::Range(0, 1024))
         ->type_name("N");
     // For the developers of nnlc.

@@ -8,6 +8,13 @@ Dim flops(const Node& n) {
   if (!is_float(n.type.dtype)) return Dim(0);
   switch (n.op->op_class) {
     case OpClass::contraction: {
+      if (n.op->name == "convolution") {
+        // For each element of the result a product with the weights of its channel.
+        const Shape& w = n.operands[1]->type.shape;
+        Dim nest = Dim(2) * element_count(n.type.shape);
+        for (size_t i = 1; i < w.size(); ++i) nest = nest * w[i];
+        return nest;
+      }
       // Every label once: the size of the whole loop nest.
       const std::string& a = n.str_attr("a");
       const std::string& b = n.str_attr("b");

@@ -99,6 +99,22 @@ void split_reductions(graph::Graph& g) {
   g.drop_dead();
 }
 
+void expand_convolutions(graph::Graph& g) {
+  std::vector<Node*> order = g.order(), out;
+  for (Node* n : order) {
+    g.mark = like(n);
+    out.push_back(n);
+    if (n->op->name != "convolution") continue;
+    size_t before = g.order().size();
+    Node* y = graph::convolution_as_contraction(g, *n);
+    out.insert(out.end(), g.order().begin() + before, g.order().end());
+    g.order().resize(before);
+    g.replace_uses(n, y);
+  }
+  g.order() = out;
+  g.drop_dead();
+}
+
 /// A result with its labels in another order than batch, m, n is made in that order and permuted: readers see through
 /// it.
 void contractions(graph::Graph& g, std::set<const Node*>& forced) {
@@ -174,6 +190,7 @@ void contractions(graph::Graph& g, std::set<const Node*>& forced) {
 void prepare(graph::Graph& g, std::set<const Node*>& forced) {
   widen_scatters(g);
   split_reductions(g);
+  expand_convolutions(g);
   contractions(g, forced);
 }
 

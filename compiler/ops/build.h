@@ -68,6 +68,14 @@ Node* argsort(Graph& g, Node* x, int64_t axis, bool descending, Span span = {});
 /// contract {a, b, out}: an einsum of two operands by axis labels, e.g. ("mk", "kn", "mn"). Labels in both operands and
 /// not in `out` are summed; labels in all three are batch axes. No label twice in one operand.
 Node* contract(Graph& g, Node* a, Node* b, std::string la, std::string lb, std::string lo, Span span = {});
+/// convolution(x [N, G * C, L..], weight [G * O, C, K..]) {strides, dilations, groups = G} -> [N, G * O, M..] with
+/// M = (L - (K - 1) * dilation - 1) // stride + 1. Without padding (`pad` does that). As in PyTorch a correlation: the
+/// weight isn't flipped.
+Node* convolution(Graph& g, Node* x, Node* weight, IntList strides, IntList dilations, int64_t groups, Span span = {});
+/// The same as a contraction over windows of x, which is what the lowering does.
+Node* convolution_as_contraction(Graph& g, const Node& convolution);
+/// Zeros between the elements of an axis: n becomes (n - 1) * stride + 1.
+Node* dilate(Graph& g, Node* x, size_t axis, int64_t stride, Span span = {});
 /// gather(table, index) {axis}: the result has index's shape in place of table's axis (torch.index_select with an index
 /// of any rank).
 Node* gather(Graph& g, Node* table, Node* index, int64_t axis, Span span = {});

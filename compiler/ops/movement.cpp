@@ -114,20 +114,6 @@ void slice_reference(const Node& n, Refs in, RefTensor& out) {
     copy_element(out, k, *in[0], from);
   });
 }
-/// Zeros between the elements of an axis: n becomes (n - 1) * stride + 1.
-Node* dilate(Graph& g, Node* x, size_t axis, int64_t stride, Span span) {
-  if (stride == 1 || x->type.shape[axis] == Dim(0)) return x;
-  Shape split = x->type.shape, joined = x->type.shape;
-  Dim n = split[axis];
-  split.insert(split.begin() + static_cast<int64_t>(axis) + 1, Dim(1));
-  Shape none(split.size(), Dim(0)), high = none;
-  high[axis + 1] = Dim(stride - 1);
-  joined[axis] = n * Dim(stride);
-  Node* d = reshape(g, pad(g, reshape(g, x, split, span), none, high, 0, span), joined, span);
-  Shape wanted = joined;
-  wanted[axis] = (n - Dim(1)) * Dim(stride) + Dim(1);
-  return slice(g, d, Shape(joined.size(), Dim(0)), wanted, IntList(joined.size(), 1), span);
-}
 void slice_vjp(Vjp& v) {
   const IntList& steps = v.node().ints_attr("strides");
   const Shape& from = v.in(0)->type.shape;
@@ -316,6 +302,19 @@ void window_vjp(Vjp& v) {
 
 }  // namespace
 
+Node* dilate(Graph& g, Node* x, size_t axis, int64_t stride, Span span) {
+  if (stride == 1 || x->type.shape[axis] == Dim(0)) return x;
+  Shape split = x->type.shape, joined = x->type.shape;
+  Dim n = split[axis];
+  split.insert(split.begin() + static_cast<int64_t>(axis) + 1, Dim(1));
+  Shape none(split.size(), Dim(0)), high = none;
+  high[axis + 1] = Dim(stride - 1);
+  joined[axis] = n * Dim(stride);
+  Node* d = reshape(g, pad(g, reshape(g, x, split, span), none, high, 0, span), joined, span);
+  Shape wanted = joined;
+  wanted[axis] = (n - Dim(1)) * Dim(stride) + Dim(1);
+  return slice(g, d, Shape(joined.size(), Dim(0)), wanted, IntList(joined.size(), 1), span);
+}
 const OpDef reshape_op{.name = "reshape",
                        .op_class = OpClass::movement,
                        .operands = {"x"},

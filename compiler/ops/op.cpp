@@ -30,7 +30,7 @@ const OpDef* find_op(std::string_view name) {
 Attr attr_kind(const OpDef& op, std::string_view a) {
   if (a == "shape" || a == "starts" || a == "sizes" || a == "low" || a == "high") return Shape{};
   if (a == "size" && op.name != "window") return Shape{};
-  if (a == "axes" || a == "perm" || a == "strides" || a == "values") return IntList{};
+  if (a == "axes" || a == "perm" || a == "strides" || a == "dilations" || a == "values") return IntList{};
   if (a == "dtype") return DType::f32;
   if (a == "kind" || a == "a" || a == "b" || a == "out") return std::string();
   if (a == "value") return 0.0;

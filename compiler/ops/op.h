@@ -85,8 +85,8 @@ const std::vector<const OpDef*>& all_ops();
 const OpDef* find_op(std::string_view name);
 
 /// An attribute's kind follows from its name: "shape starts sizes low high" and a `size` other than window's are Shapes
-/// (a single dim is a Shape of length 1), "axes perm strides values" int lists, "dtype" a DType, "kind a b out"
-/// strings, "value" a double, "descending" a bool, all others ints. Returns an Attr of that kind.
+/// (a single dim is a Shape of length 1), "axes perm strides dilations values" int lists, "dtype" a DType, "kind a b
+/// out" strings, "value" a double, "descending" a bool, all others ints. Returns an Attr of that kind.
 Attr attr_kind(const OpDef& op, std::string_view attribute);
 /// What is wrong with operands or attributes, before the type rule can run; empty: nothing.
 std::string check_form(const OpDef& op, size_t n_operands, const Attrs& attrs);

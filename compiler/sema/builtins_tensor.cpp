@@ -449,7 +449,7 @@ const std::vector<Builtin> kTensorBuiltins = [] {
        "the one number of a tensor, as a host value"},
   };
   for (auto part : {math_builtins(), reduce_builtins(), shape_builtins(), random_builtins(), einsum_builtins(),
-                    index_builtins(), intrinsic_builtins(), scan_builtins()})
+                    index_builtins(), intrinsic_builtins(), scan_builtins(), convolution_builtins()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }();

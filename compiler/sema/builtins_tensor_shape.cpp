@@ -571,15 +571,49 @@ Value narrow(BuiltinCall& c) {
   return Value(cut_view(c, *x, *axis, *start, *length), c.span);
 }
 
+/// An axis extended by its own elements: mirrored without the edge, the edge again, or from the other end.
+Node* pad_from_inside(BuiltinCall& c, const std::string& mode, Node* x, size_t axis, const Dim& low, const Dim& high) {
+  if (low == Dim(0) && high == Dim(0)) return x;
+  graph::Graph& g = c.ev.graph();
+  const Dim size = x->type.shape[axis];
+  if (!size.is_constant() || !low.is_constant() || !high.is_constant()) {
+    TensorType open = x->type;
+    open.shape[axis] = size + low + high;
+    return open_tensor(c.ev, open, c.span);
+  }
+  const int64_t n = size.value(), most = mode == "reflect" ? n - 1 : mode == "circular" ? n : INT64_MAX;
+  if (low.value() > most || high.value() > most || n == 0) {
+    c.ev.error(Code::BadSize, c.arg("padding").span,
+               "pad: mode \"" + mode + "\" takes at most " + std::to_string(std::max<int64_t>(most, 0)) +
+                   " elements of axis " + std::to_string(axis) + ", which has size " + size.str());
+    return nullptr;
+  }
+  auto piece = [&](int64_t begin, int64_t count) {
+    return cut(c, x, static_cast<int64_t>(axis), Dim(begin), Dim(count));
+  };
+  auto end = [&](int64_t count, bool before) -> Node* {
+    if (mode == "circular") return piece(before ? n - count : 0, count);
+    if (mode == "reflect")
+      return graph::flip(g, piece(before ? 1 : n - 1 - count, count), {static_cast<int64_t>(axis)}, c.span);
+    Shape wide = x->type.shape;
+    wide[axis] = Dim(count);
+    return graph::broadcast(g, piece(before ? 0 : n - 1, 1), wide, all_axes(wide.size()), c.span);
+  };
+  std::vector<Node*> parts;
+  if (low.value() > 0) parts.push_back(end(low.value(), true));
+  parts.push_back(x);
+  if (high.value() > 0) parts.push_back(end(high.value(), false));
+  return graph::concat(g, parts, static_cast<int64_t>(axis), c.span);
+}
+
 Value pad(BuiltinCall& c) {
   auto x = c.tensor("x");
   auto value = c.number("value");
   auto mode = c.text("mode");
   if (!x || !value || !mode) return {};
-  if (*mode != "constant") {
-    c.ev.unsupported(Code::ArgumentOutOfRange, c.arg("mode").span,
-                     "pad with mode \"" + *mode + "\" is not supported yet")
-        .help("\"constant\" is");
+  if (*mode != "constant" && *mode != "reflect" && *mode != "replicate" && *mode != "circular") {
+    c.ev.error(Code::ArgumentOutOfRange, c.arg("mode").span,
+               "pad: the mode is \"constant\", \"reflect\", \"replicate\" or \"circular\", not \"" + *mode + "\"");
     return {};
   }
   const ArgValue& p = c.arg("padding");
@@ -605,6 +639,11 @@ Value pad(BuiltinCall& c) {
       return {};
     }
     (i % 2 ? high : low)[x->type.rank() - 1 - i / 2] = *d;
+  }
+  if (*mode != "constant") {
+    Node* n = c.ev.node(*x);
+    for (size_t axis = 0; axis < low.size() && n; ++axis) n = pad_from_inside(c, *mode, n, axis, low[axis], high[axis]);
+    return n ? Value(carry(c.ev, *x, n, c.span), c.span) : Value();
   }
   if (!graph::is_float(x->type.dtype) && c.arg("value").value.get<double>()) {
     c.ev.error(Code::LiteralDoesNotFit, c.arg("value").span, "a float doesn't become an element of " + type_text(*x));

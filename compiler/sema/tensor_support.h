@@ -104,5 +104,6 @@ std::vector<Builtin> einsum_builtins();
 std::vector<Builtin> index_builtins();
 std::vector<Builtin> intrinsic_builtins();
 std::vector<Builtin> scan_builtins();
+std::vector<Builtin> convolution_builtins();
 
 }  // namespace nnlc::sema

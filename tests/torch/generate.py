@@ -356,7 +356,9 @@ def write_layers():
     torch.manual_seed(3)
     x = torch.randn(6, 4).round(decimals=3)
     x3 = torch.randn(3, 4, 5).round(decimals=3)
-    out = [HEADER, f"fn x_() {{ {literal(x, 'f32')} }}\nfn x3_() {{ {literal(x3, 'f32')} }}\n"]
+    x4, x5 = torch.randn(2, 3, 4, 3).round(decimals=3), torch.randn(2, 2, 3, 2, 2).round(decimals=3)
+    inputs = {"x": x, "x3": x3, "x4": x4, "x5": x5}
+    out = [HEADER] + [f"fn {n}_() {{ {literal(v, 'f32')} }}\n" for n, v in inputs.items()]
     nn = torch.nn
     cases = [
         ("BatchNorm1d(4)", nn.BatchNorm1d(4), "x"), ("BatchNorm1d(4)", nn.BatchNorm1d(4), "x3"),
@@ -365,25 +367,120 @@ def write_layers():
         ("BatchNorm1d(4, track_running_stats = false)", nn.BatchNorm1d(4, track_running_stats=False), "x"),
         ("LayerNorm(4)", nn.LayerNorm(4), "x"), ("LayerNorm([4, 5])", nn.LayerNorm([4, 5]), "x3"),
         ("LayerNorm([4, 5], eps = 0.1)", nn.LayerNorm([4, 5], eps=0.1), "x3"), ("PReLU(4)", nn.PReLU(4), "x"),
+        ("BatchNorm2d(3, eps = 0.001)", nn.BatchNorm2d(3, eps=0.001), "x4"), ("BatchNorm3d(2)", nn.BatchNorm3d(2), "x5"),
+        ("BatchNorm2d(3, affine = false)", nn.BatchNorm2d(3, affine=False), "x4"),
+        ("GroupNorm(2, 4)", nn.GroupNorm(2, 4), "x3"), ("GroupNorm(3, 3)", nn.GroupNorm(3, 3), "x4"),
+        ("InstanceNorm1d(4)", nn.InstanceNorm1d(4), "x3"),
+        ("InstanceNorm2d(3, affine = true, track_running_stats = true)", nn.InstanceNorm2d(3, affine=True, track_running_stats=True), "x4"),
     ]
     for code, net, of in cases:
-        v = x if of == "x" else x3
-        opt = torch.optim.SGD(net.parameters(), lr=0.1)
+        v = inputs[of]
+        learned = list(net.parameters())
+        opt = torch.optim.SGD(learned, lr=0.1) if learned else None
         net.train()
         for step in range(3):
-            opt.zero_grad()
-            ((net(v * (1.0 + 0.5 * step)) - 1.0) ** 2).mean().backward()
-            opt.step()
+            loss = ((net(v * (1.0 + 0.5 * step)) - 1.0) ** 2).mean()
+            if learned:
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
         net.eval()
-        out.append(f'\ntest "{code} of {of}" {{\n  let net = {code}\n  let opt = SGD(net, lr = 0.1)\n  let x = {of}_()\n'
-                   "  for step in 0..3 { minimize(opt) { mean((net(x * (1.0 + 0.5 * step)) - 1.0) ** 2) } }\n")
+        step = ("minimize(opt) { mean((net(x * (1.0 + 0.5 * step)) - 1.0) ** 2) }" if learned else
+                "let _ = net(x * (1.0 + 0.5 * step), training = true)")
+        out.append(f'\ntest "{code} of {of}" {{\n  let net = {code}\n' + ("  let opt = SGD(net, lr = 0.1)\n" if learned else "") +
+                   f"  let x = {of}_()\n  for step in 0..3 {{ {step} }}\n")
         for name, p in net.state_dict().items():
             out.append(f"  assert_close(net.{name}, {literal(p, 'i64' if p.dtype == torch.int64 else 'f32')})\n".replace("tensor(3, dtype = i64)", "i64(3)"))
         out.append(f"  assert_close(net(x), {literal(net(v), 'f32')}, rtol = 1e-5, atol = 1e-5)\n}}\n")
     open(os.path.join(HERE, "layers.nnl"), "w").write("".join(out))
 
 
+def write_convolutions():
+    """Convolution, pooling, resizing and normalisation in f64: values, and the gradients of a weighted sum with respect to
+    every argument."""
+    torch.manual_seed(4)
+
+    def tensor(*shape):
+        return (torch.randn(*shape, dtype=torch.float64)).round(decimals=3)
+
+    x1, x2, x3 = tensor(2, 4, 9), tensor(2, 4, 7, 6), tensor(1, 2, 4, 5, 4)
+    ties = torch.tensor([[[[1.0, 1, 0, 2], [1, 0, 2, 2], [3, 3, 0, 0], [3, 3, 0, 0]]]], dtype=torch.float64)
+    pi, po = torch.nn.functional.pixel_shuffle, torch.nn.functional.pixel_unshuffle
+    cases = [
+        ("conv1d(x, w)", F.conv1d, [x1, tensor(3, 4, 3)], {}),
+        ("conv1d(x, w, b, stride = 2, padding = 2, dilation = 2)", F.conv1d, [x1, tensor(6, 2, 3), tensor(6)], dict(stride=2, padding=2, dilation=2, groups=2)),
+        ("conv2d(x, w, b)", F.conv2d, [x2, tensor(3, 4, 3, 2), tensor(3)], {}),
+        ("conv2d(x, w, b, stride = (2, 1), padding = (1, 2))", F.conv2d, [x2, tensor(3, 4, 3, 3), tensor(3)], dict(stride=(2, 1), padding=(1, 2))),
+        ("conv2d(x, w, padding = 'same', dilation = 2)", F.conv2d, [x2, tensor(2, 4, 3, 2)], dict(padding="same", dilation=2)),
+        ("conv2d(x, w, groups = 4)", F.conv2d, [x2, tensor(8, 1, 3, 3)], dict(groups=4, padding=1)),
+        ("conv2d(x, w, stride = 3)", F.conv2d, [x2, tensor(2, 4, 2, 2)], dict(stride=3)),
+        ("conv3d(x, w, b, padding = 1)", F.conv3d, [x3, tensor(3, 2, 3, 2, 3), tensor(3)], dict(padding=1)),
+        ("conv_transpose1d(x, w, b)", F.conv_transpose1d, [x1, tensor(4, 3, 4), tensor(3)], dict(stride=2, padding=1, output_padding=1)),
+        ("conv_transpose2d(x, w)", F.conv_transpose2d, [x2, tensor(4, 2, 3, 3)], {}),
+        ("conv_transpose2d(x, w, b, groups = 2)", F.conv_transpose2d, [x2, tensor(4, 3, 3, 2), tensor(6)], dict(stride=2, padding=1, output_padding=(1, 0), groups=2, dilation=(1, 2))),
+        ("conv_transpose3d(x, w)", F.conv_transpose3d, [x3, tensor(2, 2, 2, 2, 2)], dict(stride=2)),
+        ("max_pool1d(x, 3)", F.max_pool1d, [x1], dict(kernel_size=3)),
+        ("max_pool2d(x, 2)", F.max_pool2d, [x2], dict(kernel_size=2)),
+        ("max_pool2d(ties, 2)", F.max_pool2d, [ties], dict(kernel_size=2)),
+        ("max_pool2d(x, 3, 2, 1)", F.max_pool2d, [x2], dict(kernel_size=3, stride=2, padding=1)),
+        ("max_pool2d(x, (2, 3), ceil_mode)", F.max_pool2d, [x2], dict(kernel_size=(2, 3), stride=(2, 2), ceil_mode=True)),
+        ("max_pool2d(x, 2, dilation = 2)", F.max_pool2d, [x2], dict(kernel_size=2, stride=1, dilation=2)),
+        ("max_pool3d(x, 2)", F.max_pool3d, [x3], dict(kernel_size=2)),
+        ("avg_pool1d(x, 2)", F.avg_pool1d, [x1], dict(kernel_size=2)),
+        ("avg_pool2d(x, 3, 2, 1)", F.avg_pool2d, [x2], dict(kernel_size=3, stride=2, padding=1)),
+        ("avg_pool2d(x, 3, 2, 1, count_include_pad = false)", F.avg_pool2d, [x2], dict(kernel_size=3, stride=2, padding=1, count_include_pad=False)),
+        ("avg_pool2d(x, 3, 2, ceil_mode)", F.avg_pool2d, [x2], dict(kernel_size=3, stride=2, ceil_mode=True)),
+        ("avg_pool2d(x, 3, 2, 1, ceil_mode)", F.avg_pool2d, [x2], dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
+        ("avg_pool2d(x, 2, divisor_override = 3)", F.avg_pool2d, [x2], dict(kernel_size=2, divisor_override=3)),
+        ("avg_pool3d(x, 2)", F.avg_pool3d, [x3], dict(kernel_size=2)),
+        ("adaptive_avg_pool1d(x, 4)", F.adaptive_avg_pool1d, [x1], dict(output_size=4)),
+        ("adaptive_avg_pool2d(x, (3, 2))", F.adaptive_avg_pool2d, [x2], dict(output_size=(3, 2))),
+        ("adaptive_avg_pool2d(x, 1)", F.adaptive_avg_pool2d, [x2], dict(output_size=1)),
+        ("adaptive_avg_pool3d(x, 2)", F.adaptive_avg_pool3d, [x3], dict(output_size=2)),
+        ("adaptive_max_pool1d(x, 3)", F.adaptive_max_pool1d, [x1], dict(output_size=3)),
+        ("adaptive_max_pool2d(x, (3, 4))", F.adaptive_max_pool2d, [x2], dict(output_size=(3, 4))),
+        ("interpolate(x, scale_factor = 2)", F.interpolate, [x2], dict(scale_factor=2)),
+        ("interpolate(x, size = (5, 9))", F.interpolate, [x2], dict(size=(5, 9))),
+        ("interpolate(x, size = 5, mode = 'linear')", F.interpolate, [x1], dict(size=5, mode="linear")),
+        ("interpolate(x, scale_factor = 2, mode = 'bilinear')", F.interpolate, [x2], dict(scale_factor=2, mode="bilinear")),
+        ("interpolate(x, scale_factor = 1.7, mode = 'bilinear')", F.interpolate, [x2], dict(scale_factor=1.7, mode="bilinear")),
+        ("interpolate(x, size = (10, 4), mode = 'bilinear', align_corners)", F.interpolate, [x2], dict(size=(10, 4), mode="bilinear", align_corners=True)),
+        ("interpolate(x, size = 3, mode = 'trilinear')", F.interpolate, [x3], dict(size=(3, 3, 3), mode="trilinear")),
+        ("pixel_shuffle(x, 2)", pi, [x2], dict(upscale_factor=2)),
+        ("pixel_unshuffle(x, 2)", po, [tensor(1, 2, 4, 6)], dict(downscale_factor=2)),
+        ("pad(x, [1, 2, 3, 1], mode = 'reflect')", F.pad, [x2], dict(pad=[1, 2, 3, 1], mode="reflect")),
+        ("pad(x, [1, 2, 3, 1], mode = 'replicate')", F.pad, [x2], dict(pad=[1, 2, 3, 1], mode="replicate")),
+        ("pad(x, [1, 2, 3, 1], mode = 'circular')", F.pad, [x2], dict(pad=[1, 2, 3, 1], mode="circular")),
+        ("local_response_norm(x, 3)", F.local_response_norm, [x2], dict(size=3, alpha=0.1)),
+        ("group_norm(x, 2)", F.group_norm, [x2], dict(num_groups=2)),
+    ]
+    out = [HEADER]
+    names = ["x", "w", "b"]
+    for title, f, given, options in cases:
+        args = [a.clone().requires_grad_() for a in given]
+        y = f(*args, **options)
+        weight = torch.arange(1, y.numel() + 1, dtype=torch.float64).reshape(y.shape) / y.numel()
+        (y * weight).sum().backward()
+
+        def option(v):
+            if isinstance(v, (tuple, list)):
+                return "[" + ", ".join(map(option, v)) + "]"
+            return {True: "true", False: "false"}[v] if isinstance(v, bool) else f'"{v}"' if isinstance(v, str) else repr(v)
+
+        call = title.split("(")[0] + "(" + ", ".join(
+            names[:len(args)] + [("padding" if k == "pad" else k) + " = " + option(v) for k, v in options.items()]) + ")"
+        of = ", ".join(names[:len(args)])
+        out.append(f'\ntest "{title}" {{\n' + "".join(f"  let {n} = {literal(a, 'f64')}\n" for n, a in zip(names, args)) +
+                   f"  let y = {call}\n  assert_close(y, {literal(y, 'f64')}, rtol = 1e-9, atol = 1e-12)\n"
+                   f"  let (_, g) = grad({of}) {{ let y = {call}\n    sum(y * reshape(arange(1.0, {y.numel()}.5, dtype = f64) / {y.numel()}, y.shape)) }}\n")
+        for i, (n, a) in enumerate(zip(names, args)):
+            out.append(f"  assert_close({'g[' + str(i) + ']' if len(args) > 1 else 'g'}, {literal(a.grad, 'f64')}, rtol = 1e-9, atol = 1e-12)\n")
+        out.append("}\n")
+    open(os.path.join(HERE, "convolutions.nnl"), "w").write("".join(out))
+
+
 write_activations()
 write_losses()
 write_optimizers()
 write_layers()
+write_convolutions()
