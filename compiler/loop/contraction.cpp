@@ -1,5 +1,6 @@
 // Contractions seen as products of matrices: which labels are rows, columns and sums, and with which strides each side
 // is walked.
+#include <algorithm>
 #include <map>
 
 #include "compiler/loop/lowering.h"
@@ -39,6 +40,20 @@ bool collapse(const std::string& labels, const ContractLabels& l, std::map<char,
     inner_size *= size;
   }
   return true;
+}
+
+std::vector<Gemm::Digit> digits(const std::string& labels, const ContractLabels& l,
+                                const std::map<char, int64_t>& stride) {
+  std::vector<Gemm::Digit> out;  // fastest first until the end
+  for (size_t i = labels.size(); i-- > 0;) {
+    const int64_t size = l.size.at(labels[i]), step = stride.at(labels[i]);
+    if (size == 1) continue;
+    if (!out.empty() && step == out.back().stride * out.back().size)
+      out.back().size *= size;
+    else
+      out.push_back({size, step});
+  }
+  return {out.rbegin(), out.rend()};
 }
 
 int64_t product(const std::string& labels, const ContractLabels& l) {
@@ -104,9 +119,15 @@ bool gemm_strides(const Node* n, const InMemory& in_memory, Gemm& g, const Node*
     return false;
   auto out = row_major(sizes_of(n));
   for (size_t i = 0; i < out.size(); i++) sc[n->str_attr("out")[i]] = out[i];
-  if (!collapse(l.m, l, sa, g.a_m) || !collapse(l.n, l, sb, g.b_n) || !collapse(l.k, l, sa, g.a_k) ||
-      !collapse(l.k, l, sb, g.b_k) || !collapse(l.m, l, sc, g.c_m) || !collapse(l.n, l, sc, g.c_n))
-    return false;
+  if (!collapse(l.m, l, sc, g.c_m) || !collapse(l.n, l, sc, g.c_n)) return false;
+  auto walk = [&](const std::string& labels, std::map<char, int64_t>& stride, int64_t& even) {
+    return collapse(labels, l, stride, even) ? std::vector<Gemm::Digit>() : digits(labels, l, stride);
+  };
+  g.a_rows = walk(l.m, sa, g.a_m), g.a_sums = walk(l.k, sa, g.a_k);
+  g.b_cols = walk(l.n, sb, g.b_n), g.b_sums = walk(l.k, sb, g.b_k);
+  // Offsets by digits are computed in 32 bits.
+  const bool uneven = !g.a_rows.empty() || !g.a_sums.empty() || !g.b_cols.empty() || !g.b_sums.empty();
+  if (uneven && std::max(count_of(base[0]), count_of(base[1])) > INT32_MAX) return false;
   // Batch labels go together from the fastest on while all three sides agree; the rest are loops around.
   size_t split = l.batch.size();
   while (split > 0) {

@@ -142,6 +142,11 @@ std::string print(const Kernel& k) {
                      g.a_k, g.b_batch, g.b_k, g.b_n, g.c_batch, g.c_m, g.c_n);
     s += fmt::format("  offsets {} {}", g.a_offset, g.b_offset);
     for (auto& o : g.outer) s += fmt::format(" outer {}: {},{},{}", o.size, o.a, o.b, o.c);
+    auto digits = [&](const char* name, const std::vector<Gemm::Digit>& walk) {
+      if (!walk.empty()) s += fmt::format(" {}", name);
+      for (auto& d : walk) s += fmt::format(" {}*{}", d.size, d.stride);
+    };
+    digits("a_rows", g.a_rows), digits("a_sums", g.a_sums), digits("b_sums", g.b_sums), digits("b_cols", g.b_cols);
     s += "\n";
   }
   if (k.kind == Kernel::Kind::library) {

@@ -133,6 +133,12 @@ struct Gemm {
   };
   std::vector<Outer> outer;
   int64_t a_offset = 0, b_offset = 0;
+  /// Sides that are not walked evenly, as the windows of a convolution: an index is a number of several digits, slowest
+  /// first, and each has its stride. Empty: evenly, by the stride above.
+  struct Digit {
+    int64_t size = 1, stride = 0;
+  };
+  std::vector<Digit> a_rows, a_sums, b_sums, b_cols;
 };
 
 /// Kernels with an algorithm of their own. Buffers in the order of the op's operands, then the result.

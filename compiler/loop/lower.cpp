@@ -397,6 +397,12 @@ void Lowering::read_set(const Node* n, const Root& r, Group& g, bool& ok) {
   for (const Node* x : b.arguments) g.reads.insert(x);
 }
 
+/// How many labels of size above 1 make up the columns of a product.
+static size_t wide_columns(const Node* contraction) {
+  auto l = sort_labels(*contraction);
+  return static_cast<size_t>(std::count_if(l.n.begin(), l.n.end(), [&](char c) { return l.size.at(c) > 1; }));
+}
+
 bool Lowering::join(const Node* n, int gi) {
   Group& g = groups_[gi];
   if (g.members.size() >= kMostMembers || g.kind == Group::Kind::library) return false;
@@ -405,9 +411,7 @@ bool Lowering::join(const Node* n, int gi) {
     if (g.apart) return false;
     // Elementwise work on the finished tile, where rows are whole vectors of one label.
     auto l = sort_labels(*g.members[0]);
-    int wide = 0;
-    for (char c : l.n) wide += l.size[c] > 1;
-    if (r.kind != Root::Kind::elementwise || wide != 1 || product(l.n, l) < 16) return false;
+    if (r.kind != Root::Kind::elementwise || wide_columns(g.members[0]) != 1 || product(l.n, l) < 16) return false;
   }
   std::vector<Axis> axes;
   if (!fits(n, g, axes, r)) return false;
@@ -696,9 +700,9 @@ BuiltGroup Lowering::build_gemm(int gi) {
       if (r.stored) p.stores.push_back({e.argument(m, true), flatten(r.canonical, sizes_of(m)), value});
     }
     k.phases.push_back(std::move(p));
-    // The summed axes are the product's own; the last of the others is walked in vectors.
+    // The summed axes are the product's own; those of the columns become one, which is walked in vectors.
     while (!k.axes.back().outer) k.axes.pop_back();
-    k.axes.back().outer = false;
+    for (size_t i = k.axes.size() - wide_columns(n); i < k.axes.size(); i++) k.axes[i].outer = false;
     merge_axes(k);
     b.arguments = e.arguments;
     out.nodes = std::move(e.computed);

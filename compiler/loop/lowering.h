@@ -51,6 +51,9 @@ ContractLabels sort_labels(const Node& n);
 int64_t product(const std::string& labels, const ContractLabels& l);
 /// The one stride with which labels, slowest first, are walked; false if there's none.
 bool collapse(const std::string& labels, const ContractLabels& l, std::map<char, int64_t>& stride, int64_t& out);
+/// How labels, slowest first, are walked where one stride doesn't do: neighbours that go together are one digit.
+std::vector<Gemm::Digit> digits(const std::string& labels, const ContractLabels& l,
+                                const std::map<char, int64_t>& stride);
 /// Whether a movement op's result has memory of its own.
 using InMemory = std::function<bool(const Node*)>;
 /// The memory behind one side of a contraction and the stride of each label in it.

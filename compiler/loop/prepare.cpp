@@ -146,8 +146,7 @@ void contractions(graph::Graph& g, std::set<const Node*>& forced) {
   g.order() = out;
   g.drop_dead();
   InMemory in_memory = [&](const Node* x) { return forced.count(x) > 0; };
-  // A side whose labels don't walk its memory evenly is copied into the order of the product (for a convolution:
-  // im2col).
+  // A side that doesn't stand in memory as a view is copied into the order of the product.
   order = g.order();
   out.clear();
   for (Node* n : order) {
@@ -161,10 +160,8 @@ void contractions(graph::Graph& g, std::set<const Node*>& forced) {
           const std::string& own = side ? l.n : l.m;
           const Node* base;
           std::map<char, int64_t> stride;
-          int64_t offset, ignored;
-          if (view(n->operands[side], labels, l, in_memory, base, stride, offset) &&
-              collapse(own, l, stride, ignored) && collapse(l.k, l, stride, ignored))
-            continue;
+          int64_t offset;
+          if (view(n->operands[side], labels, l, in_memory, base, stride, offset)) continue;
           std::string wanted = l.batch + own + l.k;
           if (wanted.size() != labels.size()) continue;  // a sum over one side alone
           graph::IntList perm;

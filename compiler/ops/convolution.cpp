@@ -1,5 +1,5 @@
-// Convolution in any number of dimensions, with strides, dilations and groups. Both of its gradients are made of the same
-// op and of contractions over windows, so that the lowering meets nothing else.
+// Convolution in any number of dimensions, with strides, dilations and groups. Both of its gradients are made of the
+// same op and of contractions over windows, so that the lowering meets nothing else.
 #include <algorithm>
 
 #include "compiler/ops/detail.h"
@@ -154,15 +154,15 @@ const OpDef convolution_op{
     .no_gradient = {},
     .reference = reference,
     .doc = "products of a weight with each window of x, summed over the channels of a group and the window",
-    .samples = {
-        {{f64({2, 3, 7}), f64({4, 3, 3})}, {{"strides", IntList{1}}, {"dilations", IntList{1}}, {"groups", int64_t{1}}}},
-        {{f64({2, 4, 6, 5}), f64({6, 2, 3, 2})},
-         {{"strides", IntList{2, 1}}, {"dilations", IntList{1, 2}}, {"groups", int64_t{2}}}},
-        {{f64({1, 2, 8, 8}), f64({8, 2, 3, 3})},
-         {{"strides", IntList{2, 2}}, {"dilations", IntList{1, 1}}, {"groups", int64_t{1}}}},
-        {{f64({2, 3, 5, 4}), f64({3, 1, 3, 3})},
-         {{"strides", IntList{1, 1}}, {"dilations", IntList{1, 1}}, {"groups", int64_t{3}}}},
-        {{f64({1, 2, 4, 3, 4}), f64({2, 2, 2, 2, 3})},
-         {{"strides", IntList{1, 1, 1}}, {"dilations", IntList{1, 1, 1}}, {"groups", int64_t{1}}}}}};
+    .samples = {{{f64({2, 3, 7}), f64({4, 3, 3})},
+                 {{"strides", IntList{1}}, {"dilations", IntList{1}}, {"groups", int64_t{1}}}},
+                {{f64({2, 4, 6, 5}), f64({6, 2, 3, 2})},
+                 {{"strides", IntList{2, 1}}, {"dilations", IntList{1, 2}}, {"groups", int64_t{2}}}},
+                {{f64({1, 2, 8, 8}), f64({8, 2, 3, 3})},
+                 {{"strides", IntList{2, 2}}, {"dilations", IntList{1, 1}}, {"groups", int64_t{1}}}},
+                {{f64({2, 3, 5, 4}), f64({3, 1, 3, 3})},
+                 {{"strides", IntList{1, 1}}, {"dilations", IntList{1, 1}}, {"groups", int64_t{3}}}},
+                {{f64({1, 2, 4, 3, 4}), f64({2, 2, 2, 2, 3})},
+                 {{"strides", IntList{1, 1, 1}}, {"dilations", IntList{1, 1, 1}}, {"groups", int64_t{1}}}}}};
 
 }  // namespace nnlc::graph

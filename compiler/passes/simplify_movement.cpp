@@ -66,6 +66,34 @@ IntList composed(const IntList& inner, const IntList& outer) {
   return r;
 }
 
+/// A slice that takes back a part of what a pad has put around: less is put there.
+Node* slice_within_pad(Graph& g, Node* n, Node* x) {
+  const Shape &low = x->shape_attr("low"), &high = x->shape_attr("high"), &starts = n->shape_attr("starts");
+  Shape less = low, behind = high;
+  for (size_t i = 0; i < low.size(); ++i) {
+    less[i] = low[i] - starts[i];
+    behind[i] = n->type.shape[i] - less[i] - x->operands[0]->type.shape[i];
+    for (const Dim& d : {less[i], behind[i]})
+      if (!d.is_constant() || d.value() < 0) return nullptr;
+  }
+  if (!all_ones(n->ints_attr("strides"))) return nullptr;
+  return pad(g, x->operands[0], less, behind, x->float_attr("value"), n->span);
+}
+
+/// A part of a convolution's places, with stride 1, needs a part of its input only.
+Node* slice_of_convolution(Graph& g, Node* n, Node* x) {
+  const Shape &starts = n->shape_attr("starts"), &w = x->operands[1]->type.shape;
+  if (!all_ones(n->ints_attr("strides")) || !all_ones(x->ints_attr("strides")) ||
+      n->type.shape[0] != x->type.shape[0] || n->type.shape[1] != x->type.shape[1])
+    return nullptr;
+  Shape extent = x->operands[0]->type.shape;
+  for (size_t i = 2; i < extent.size(); ++i)
+    extent[i] = n->type.shape[i] + (w[i] - Dim(1)) * Dim(x->ints_attr("dilations")[i - 2]);
+  Node* part = slice(g, x->operands[0], starts, extent, IntList(extent.size(), 1), n->span);
+  return convolution(g, part, x->operands[1], x->ints_attr("strides"), x->ints_attr("dilations"), x->int_attr("groups"),
+                     x->span);
+}
+
 }  // namespace
 
 Node* Rewriter::movement(Node* n) {
@@ -112,6 +140,8 @@ Node* Rewriter::movement(Node* n) {
     if (is(x, "pad") && n->shape_attr("starts") == x->shape_attr("low") && n->type == x->operands[0]->type &&
         all_ones(n->ints_attr("strides")))
       return x->operands[0];
+    if (is(x, "pad")) return slice_within_pad(g, n, x);
+    if (is(x, "convolution") && used_once(x)) return slice_of_convolution(g, n, x);
     return nullptr;
   }
   if (is(n, "pad")) {

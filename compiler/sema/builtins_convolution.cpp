@@ -65,7 +65,10 @@ std::optional<Batched> batched(BuiltinCall& c) {
   if (x->type.rank() < dims + 1) {
     c.ev.error(Code::RankMismatch, c.arg("input").span,
                std::string(c.builtin.name) + " takes [N, C, " +
-                   std::string(dims == 1 ? "L" : dims == 2 ? "H, W" : "D, H, W") + "], but this is " + type_text(*x));
+                   std::string(dims == 1   ? "L"
+                               : dims == 2 ? "H, W"
+                                           : "D, H, W") +
+                   "], but this is " + type_text(*x));
     return std::nullopt;
   }
   if (!need_float(c.ev, *x, c.arg("input").span, std::string(c.builtin.name))) return std::nullopt;
@@ -397,11 +400,11 @@ Value avg_pool(BuiltinCall& c) {
     const Dim &size = p->in.node->type.shape[i + 2], &windows = sum->type.shape[i + 2];
     if (!size.is_constant()) return unbatched(c, p->in, open_tensor(c.ev, sum->type, c.span));
     std::vector<double> counts;
-    const int64_t low = *include ? 0 : p->padding[i], high = *include ? size.value() + 2 * p->padding[i]
-                                                                      : size.value() + p->padding[i];
+    const int64_t low = *include ? 0 : p->padding[i],
+                  high = *include ? size.value() + 2 * p->padding[i] : size.value() + p->padding[i];
     for (int64_t o = 0; o < windows.value(); ++o)
-      counts.push_back(static_cast<double>(std::min(o * p->stride[i] + p->kernel[i], high) -
-                                           std::max(o * p->stride[i], low)));
+      counts.push_back(
+          static_cast<double>(std::min(o * p->stride[i] + p->kernel[i], high) - std::max(o * p->stride[i], low)));
     Node* along = graph::constant_array(g, counts, {sum->type.dtype, {windows}}, c.span);
     along = graph::broadcast(g, along, sum->type.shape, {static_cast<int64_t>(i) + 2}, c.span);
     count = count ? graph::binary(g, "mul", count, along, c.span) : along;
@@ -455,8 +458,7 @@ std::optional<std::vector<int64_t>> output_sizes(BuiltinCall& c, const Node* x, 
 /// The result where a size of the input is still a symbol.
 Value open_result(BuiltinCall& c, const Batched& in, const std::vector<int64_t>& sizes) {
   Shape shape(in.node->type.shape.begin(), in.node->type.shape.begin() + 2);
-  for (size_t i = 0; i < sizes.size(); ++i)
-    shape.push_back(sizes[i] < 0 ? in.node->type.shape[i + 2] : Dim(sizes[i]));
+  for (size_t i = 0; i < sizes.size(); ++i) shape.push_back(sizes[i] < 0 ? in.node->type.shape[i + 2] : Dim(sizes[i]));
   return unbatched(c, in, open_tensor(c.ev, {in.node->type.dtype, shape}, c.span));
 }
 bool has_open_size(const Node* x) {
@@ -500,7 +502,8 @@ Value adaptive_pool(BuiltinCall& c) {
       for (int64_t o = 0; o < sizes->at(i); ++o) {
         auto [begin, end] = adaptive_window(o, sizes->at(i), size);
         rows.emplace_back(static_cast<size_t>(size), 0.0);
-        for (int64_t k = begin; k < end; ++k) rows.back()[static_cast<size_t>(k)] = 1.0 / static_cast<double>(end - begin);
+        for (int64_t k = begin; k < end; ++k)
+          rows.back()[static_cast<size_t>(k)] = 1.0 / static_cast<double>(end - begin);
       }
       x = along_axis(c, x, i + 2, rows);
     }
@@ -687,15 +690,19 @@ constexpr const char* kTransposed =
     "input, weight, bias = None, stride = 1, padding = 0, output_padding = 0, groups = 1, dilation = 1";
 constexpr const char* kMaxPool = "input, kernel_size, stride = None, padding = 0, dilation = 1, ceil_mode = false";
 constexpr const char* kAvgPool =
-    "input, kernel_size, stride = None, padding = 0, ceil_mode = false, count_include_pad = true, divisor_override = None";
+    "input, kernel_size, stride = None, padding = 0, ceil_mode = false, count_include_pad = true, divisor_override = "
+    "None";
 constexpr const char* kAdaptive = "input, output_size";
 constexpr const char* kUpsample = "input, size = None, scale_factor = None, mode = \"nearest\", align_corners = false";
 
-constexpr const char* kConvDoc = "input [.., C, L..] with weight [O, C / groups, K..]; padding: sizes, \"same\" or \"valid\"";
-constexpr const char* kTransposedDoc = "the transpose of a convolution: input [.., C, L..], weight [C, O / groups, K..]";
+constexpr const char* kConvDoc =
+    "input [.., C, L..] with weight [O, C / groups, K..]; padding: sizes, \"same\" or \"valid\"";
+constexpr const char* kTransposedDoc =
+    "the transpose of a convolution: input [.., C, L..], weight [C, O / groups, K..]";
 constexpr const char* kMaxPoolDoc = "the largest of each window; equal ones: the first gets the gradient";
 constexpr const char* kAvgPoolDoc = "the mean of each window";
-constexpr const char* kAdaptiveAvgDoc = "means of windows chosen so that the result has output_size; None keeps an axis";
+constexpr const char* kAdaptiveAvgDoc =
+    "means of windows chosen so that the result has output_size; None keeps an axis";
 constexpr const char* kAdaptiveMaxDoc = "the largest of windows chosen so that the result has output_size";
 constexpr const char* kUpsampleDoc = "resized by picking the nearest element, or linearly between neighbours";
 

@@ -438,6 +438,10 @@ static GemmSpec spec_of(const Kernel& k) {
   s.c_batch = g.c_batch, s.c_i = g.c_m, s.c_j = g.c_n;
   s.a = gemm_element(k.args[0].type), s.b = gemm_element(k.args[1].type);
   for (auto& o : g.outer) s.outer.push_back({o.size, o.a, o.b, o.c});
+  auto digits = [](const std::vector<loop::Gemm::Digit>& from, std::vector<GemmSpec::Digit>& to) {
+    for (auto& d : from) to.push_back({d.size, d.stride});
+  };
+  digits(g.a_rows, s.a_rows), digits(g.a_sums, s.a_sums), digits(g.b_sums, s.b_sums), digits(g.b_cols, s.b_cols);
   s.c = k.args[0].type == DType::f64 ? GemmElement::F64 : GemmElement::F32;
   return s;
 }

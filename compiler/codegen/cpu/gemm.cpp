@@ -12,6 +12,8 @@
 //     for column panels (nr): pack the panel of B; for row tiles (mr): micro kernel, then the store callback if k is
 //     complete
 //
+// or, where all of A fits into the cache, with the k blocks inside the panels.
+//
 // The micro kernels are functions of their own, so that the register allocator sees one k loop with its accumulators
 // and nothing else; at most four exist (inner, last rows, last columns, both) and one that packs B meanwhile. Two
 // kinds:
@@ -32,7 +34,8 @@ int64_t even(int64_t total, int64_t most) { return ceil_div(total, ceil_div(tota
 int bytes_of(GemmElement e) { return e == GemmElement::F64 ? 8 : e == GemmElement::F32 ? 4 : 2; }
 
 // Sums are cut here and nowhere else: the bits of a result depend on K alone, not on the machine's caches or threads.
-int64_t k_block(int64_t k) { return even(k, 384); }
+// Whole vectors of every machine, so that a side that is contiguous along k is packed in squares.
+int64_t k_block(int64_t k) { return k <= 384 ? k : round_up(even(k, 384), 16); }
 
 enum class Split { batch, rows, columns };
 
@@ -51,6 +54,8 @@ struct Plan {
   bool pack_a = false, pack_b = false;
   bool fused_pack = false;  // the first row tile of a panel reads B in place and leaves it packed for the others
   bool direct = false;      // the micro kernel writes C itself
+  // All k blocks of a panel of columns one after the other: its sums stay close by. Needs all of A packed at once.
+  bool panels_first = false;
   int64_t batches = 1;
   int64_t tile_ld = 0;   // row stride of the tile or of the partial sums
   bool partial = false;  // sums wait in scratch between k blocks
@@ -99,7 +104,7 @@ Shape choose_shape(int64_t m, int64_t vectors, int64_t max_mr, int64_t max_nv, i
 }
 
 bool uses_dot(const GemmSpec& s, const GemmCallbacks& c, int lanes) {
-  if (c.load_a || c.load_b || s.a_k != 1 || s.b_k != 1 || s.k < 2 * lanes) return false;
+  if (c.load_a || c.load_b || s.uneven_a() || s.uneven_b() || s.a_k != 1 || s.b_k != 1 || s.k < 2 * lanes) return false;
   return s.m <= 4 || s.n <= std::min(4, lanes) || 4 * s.n <= 3 * lanes;
 }
 
@@ -133,7 +138,7 @@ Plan make_plan(const GemmSpec& s, const GemmCallbacks& c, const Target& target, 
     p.mc = std::max(p.mr, std::max<int64_t>(1, target.l2_bytes / 2 / row_bytes) / p.mr * p.mr);
     p.mc = std::min(round_up(even(s.m, p.mc), p.mr), round_up(s.m, p.mr));
     int64_t row_tiles = ceil_div(s.m, p.mr), panels = ceil_div(s.n, p.nr);
-    bool a_plain = !c.load_a && s.a == s.c, b_plain = !c.load_b && s.b == s.c;
+    bool a_plain = !c.load_a && s.a == s.c && !s.uneven_a(), b_plain = !c.load_b && s.b == s.c && !s.uneven_b();
     // Rows whole pages apart share the sets of L1 and can't all stay there.
     auto collides = [&](int64_t stride) { return s.k > 16 && stride * bytes_of(s.c) % 2048 == 0; };
     p.pack_a = !a_plain || (s.a_k != 1 && s.a_i != 1) || panels >= 4 || (panels >= 2 && s.a_k != 1) ||
@@ -141,12 +146,15 @@ Plan make_plan(const GemmSpec& s, const GemmCallbacks& c, const Target& target, 
     p.pack_b = !b_plain || s.b_j != 1 || row_tiles >= 3 || (row_tiles >= 2 && collides(s.b_k));
     // A copy of its own costs about 10 % at 5 row tiles; beyond 16 it isn't worth another micro kernel.
     p.fused_pack = p.pack_b && b_plain && s.b_j == 1 && s.n >= p.nr && row_tiles <= 16;
+    p.panels_first = p.kc < s.k && p.pack_b && p.mc >= s.m && panels > 1 &&
+                     (!p.pack_a || round_up(s.m, p.mr) * s.k * bytes_of(s.c) <= target.l2_bytes / 2);
+    if (p.panels_first) p.direct = false;
   }
-  int64_t a_elements = p.pack_a ? round_up(p.mc, p.mr) * p.kc + (p.mr + 2) * p.lanes : 0;
+  int64_t a_elements = p.pack_a ? round_up(p.mc, p.mr) * (p.panels_first ? s.k : p.kc) + (p.mr + 2) * p.lanes : 0;
   int64_t b_elements = p.pack_b ? p.nr * (p.kc + p.lanes) : 0;
   p.partial = !p.direct && p.kc < s.k;
   int64_t tile_width = p.dot ? p.lanes : p.nr;
-  p.tile_ld = p.partial ? round_up(s.n, p.nr) : tile_width;
+  p.tile_ld = p.partial && !p.panels_first ? round_up(s.n, p.nr) : tile_width;
   int64_t tile_elements = p.direct ? 0 : (p.partial ? round_up(p.mc, p.mr) : p.mr) * p.tile_ld;
   p.at_b = round_up(a_elements, 64);
   p.at_tile = p.at_b + round_up(b_elements, 64);
@@ -204,7 +212,17 @@ class Generator {
     c_ = batch_base(o_.c, s_.c, &GemmSpec::Outer::c, s_.c_batch);
     b_.loop(ilo_, ihi_, p_.mc, [&](Value* ic) {
       Value* ie = p_.mc >= s_.m ? ihi_ : b_.smin(b_.CreateNSWAdd(ic, b_.i64(p_.mc)), ihi_);
-      b_.loop(b_.i64(0), b_.i64(s_.k), p_.kc, [&](Value* pc) { block(ic, ie, pc); });
+      auto k_blocks = [&](llvm::function_ref<void(Value*)> body) { b_.loop(b_.i64(0), b_.i64(s_.k), p_.kc, body); };
+      auto panels = [&](llvm::function_ref<void(Value*)> body) { b_.loop(jlo_, jhi_, p_.nr, body); };
+      if (p_.panels_first) {
+        k_blocks([&](Value* pc) { pack_rows(ic, ie, pc); });
+        panels([&](Value* j) { k_blocks([&](Value* pc) { panel(ic, ie, pc, j); }); });
+      } else {
+        k_blocks([&](Value* pc) {
+          pack_rows(ic, ie, pc);
+          panels([&](Value* j) { panel(ic, ie, pc, j); });
+        });
+      }
     });
   }
 
@@ -228,55 +246,61 @@ class Generator {
     return b_.smin(b_.CreateNSWSub(end, start), b_.i64(step));
   }
 
-  void block(Value* ic, Value* ie, Value* pc) {
-    Value* kc = p_.kc >= s_.k ? b_.i64(s_.k) : width(pc, b_.i64(s_.k), p_.kc, s_.k);
-    bool one_block = p_.kc >= s_.k;
-    Value* first = one_block ? b_.getTrue() : b_.CreateICmpEQ(pc, b_.i64(0));
-    Value* last = one_block ? b_.getTrue() : b_.CreateICmpEQ(b_.CreateNSWAdd(pc, kc), b_.i64(s_.k));
-    if (p_.pack_a)
-      b_.loop(ic, ie, p_.mr, [&](Value* i) {
-        Value* rows = width(i, ie, p_.mr, s_.m);
-        pack(true, i, pc, packed_a(i, ic, kc), kc, rows, rows);
-      });
-    b_.loop(jlo_, jhi_, p_.nr, [&](Value* j) {
-      Value* cols = width(j, jhi_, p_.nr, s_.n);
-      Value* fuse = b_.getFalse();
-      if (p_.fused_pack)
-        fuse = b_.CreateAnd(b_.CreateICmpEQ(cols, b_.i64(p_.nr)),
-                            b_.CreateICmpEQ(width(ic, ie, p_.mr, s_.m), b_.i64(p_.mr)));
-      if (p_.pack_b)
-        b_.when(b_.CreateNot(fuse), [&] {
-          Value* padded = s_.n % p_.nr == 0
-                              ? b_.i64(p_.nr)
-                              : b_.CreateAnd(b_.CreateNSWAdd(cols, b_.i64(p_.lanes - 1)), b_.i64(-p_.lanes));
-          pack(false, j, pc, pack_b_, kc, cols, padded);
-        });
-      Value* bp = p_.pack_b ? pack_b_ : at_b(pc, j);
-      b_.loop(ic, ie, p_.mr, [&](Value* i) {
-        Value* rows = width(i, ie, p_.mr, s_.m);
-        Value* ap = p_.pack_a ? packed_a(i, ic, kc) : at_a(i, pc);
-        Value* out = p_.direct ? at_c(i, j)
-                     : p_.partial
-                         ? b_.at(sum_, tile_,
-                                 b_.CreateNSWAdd(b_.mul(b_.CreateNSWSub(i, ic), p_.tile_ld), b_.CreateNSWSub(j, jlo_)))
-                         : tile_;
-        b_.choose(
-            p_.fused_pack ? b_.CreateAnd(fuse, b_.CreateICmpEQ(i, ic)) : fuse,
-            [&] {
-              b_.CreateCall(micro(p_.mr, p_.nr, true), {ap, at_b(pc, j), out, kc, first, pack_b_});
-              return Values{};
-            },
-            [&] {
-              micro_call(ap, bp, out, kc, first, rows, cols);
-              return Values{};
-            });
-        if (!p_.direct) b_.when(last, [&] { finish(i, j, out, rows, cols); });
-      });
+  Value* depth(Value* pc) { return p_.kc >= s_.k ? b_.i64(s_.k) : width(pc, b_.i64(s_.k), p_.kc, s_.k); }
+
+  void pack_rows(Value* ic, Value* ie, Value* pc) {
+    if (!p_.pack_a) return;
+    Value* kc = depth(pc);
+    b_.loop(ic, ie, p_.mr, [&](Value* i) {
+      Value* rows = width(i, ie, p_.mr, s_.m);
+      pack(true, i, pc, packed_a(i, ic, pc, kc), kc, rows, rows);
     });
   }
 
-  Value* packed_a(Value* i, Value* ic, Value* kc) {
-    return b_.at(sum_, pack_a_, b_.CreateNSWMul(b_.CreateNSWSub(i, ic), kc));
+  void panel(Value* ic, Value* ie, Value* pc, Value* j) {
+    Value* kc = depth(pc);
+    bool one_block = p_.kc >= s_.k;
+    Value* first = one_block ? b_.getTrue() : b_.CreateICmpEQ(pc, b_.i64(0));
+    Value* last = one_block ? b_.getTrue() : b_.CreateICmpEQ(b_.CreateNSWAdd(pc, kc), b_.i64(s_.k));
+    Value* cols = width(j, jhi_, p_.nr, s_.n);
+    Value* fuse = b_.getFalse();
+    if (p_.fused_pack)
+      fuse = b_.CreateAnd(b_.CreateICmpEQ(cols, b_.i64(p_.nr)),
+                          b_.CreateICmpEQ(width(ic, ie, p_.mr, s_.m), b_.i64(p_.mr)));
+    if (p_.pack_b)
+      b_.when(b_.CreateNot(fuse), [&] {
+        Value* padded = s_.n % p_.nr == 0
+                            ? b_.i64(p_.nr)
+                            : b_.CreateAnd(b_.CreateNSWAdd(cols, b_.i64(p_.lanes - 1)), b_.i64(-p_.lanes));
+        pack(false, j, pc, pack_b_, kc, cols, padded);
+      });
+    Value* bp = p_.pack_b ? pack_b_ : at_b(pc, j);
+    b_.loop(ic, ie, p_.mr, [&](Value* i) {
+      Value* rows = width(i, ie, p_.mr, s_.m);
+      Value* ap = p_.pack_a ? packed_a(i, ic, pc, kc) : at_a(i, pc);
+      Value* out = p_.direct ? at_c(i, j) : tile_;
+      if (p_.partial) {
+        out = b_.at(sum_, out, b_.mul(b_.CreateNSWSub(i, ic), p_.tile_ld));
+        if (!p_.panels_first) out = b_.at(sum_, out, b_.CreateNSWSub(j, jlo_));
+      }
+      b_.choose(
+          p_.fused_pack ? b_.CreateAnd(fuse, b_.CreateICmpEQ(i, ic)) : fuse,
+          [&] {
+            b_.CreateCall(micro(p_.mr, p_.nr, true), {ap, at_b(pc, j), out, kc, first, pack_b_});
+            return Values{};
+          },
+          [&] {
+            micro_call(ap, bp, out, kc, first, rows, cols);
+            return Values{};
+          });
+      if (!p_.direct) b_.when(last, [&] { finish(i, j, out, rows, cols); });
+    });
+  }
+
+  // Rows [i, i + mr) of block pc; blocks stand one behind the other where all are packed at once.
+  Value* packed_a(Value* i, Value* ic, Value* pc, Value* kc) {
+    Value* at = b_.at(sum_, pack_a_, b_.CreateNSWMul(b_.CreateNSWSub(i, ic), kc));
+    return p_.panels_first ? b_.at(sum_, at, b_.mul(pc, round_up(s_.m, p_.mr))) : at;
   }
   Value* at_a(Value* i, Value* k) {
     return b_.at(element(s_.a), a_, b_.CreateNSWAdd(b_.mul(i, s_.a_i), b_.mul(k, s_.a_k)));
@@ -306,6 +330,7 @@ class Generator {
 
   void pack(bool is_a, Value* outer0, Value* k0, Value* dst, Value* kc, Value* n, Value* width) {
     const GemmLoadFn& load = is_a ? call_.load_a : call_.load_b;
+    if (!load && (is_a ? s_.uneven_a() : s_.uneven_b())) return pack_by_digits(is_a, outer0, k0, dst, kc, n, width);
     GemmElement from = is_a ? s_.a : s_.b;
     int64_t outer_stride = is_a ? s_.a_i : s_.b_j, k_stride = is_a ? s_.a_k : s_.b_k;
     if (!load) {
@@ -340,6 +365,108 @@ class Generator {
       straight(b_, dst, kc, n, width, [&](Value* x, Value* k, Value* mask) {
         return ask(b_.CreateNSWAdd(outer0, x), b_.CreateNSWAdd(k0, k), false, mask);
       });
+  }
+
+  using Digits = std::vector<GemmSpec::Digit>;
+  // The offset of an index, a scalar or a vector.
+  Value* offset_of(Value* index, const Digits& digits, int64_t even) {
+    Type* type = index->getType();
+    auto number = [&](int64_t v) { return ConstantInt::getSigned(type, v); };
+    if (digits.empty()) return b_.CreateMul(index, number(even));
+    Value* sum = number(0);
+    for (size_t i = digits.size(); i-- > 0;) {
+      Value* digit = i == 0 ? index : b_.CreateURem(index, number(digits[i].size));
+      if (i > 0) index = b_.CreateUDiv(index, number(digits[i].size));
+      sum = b_.CreateAdd(sum, b_.CreateMul(digit, number(digits[i].stride)));
+    }
+    return sum;
+  }
+
+  // A side whose indices have digits: the offsets of a panel's columns are computed once, and for each k the columns
+  // are read as vectors where they are neighbours, else gathered.
+  void pack_by_digits(bool is_a, Value* outer0, Value* k0, Value* dst, Value* kc, Value* n, Value* width) {
+    const Digits &own = is_a ? s_.a_rows : s_.b_cols, &sums = is_a ? s_.a_sums : s_.b_sums;
+    const int64_t own_even = is_a ? s_.a_i : s_.b_j, sum_even = is_a ? s_.a_k : s_.b_k;
+    const int64_t most = is_a ? p_.mr : p_.nr, total = is_a ? s_.m : s_.n;
+    const GemmElement from = is_a ? s_.a : s_.b;
+    const int lanes = p_.lanes;
+    Type *t = element(from), *i32 = b_.getInt32Ty();
+    Value* base = is_a ? a_ : b_side_;
+    Values offsets, masks, together, firsts;
+    Value* room = b_.CreateTrunc(n, i32);
+    SmallVector<Constant*> steps;
+    for (int l = 0; l < lanes; l++) steps.push_back(b_.getInt32(static_cast<uint32_t>(l)));
+    Value* lane = ConstantVector::get(steps);
+    for (int64_t v = 0; v * lanes < most; v++) {
+      Value* column = b_.CreateAdd(b_.splat(b_.getInt32(static_cast<uint32_t>(v * lanes)), lanes), lane);
+      Value* mask = b_.CreateICmpULT(column, b_.splat(room, lanes));
+      // Columns past the end repeat the last one, which is read anyway.
+      Value* index = b_.CreateAdd(column, b_.splat(b_.CreateTrunc(outer0, i32), lanes));
+      Value* last = b_.splat(b_.getInt32(static_cast<uint32_t>(total - 1)), lanes);
+      index = b_.CreateSelect(b_.CreateICmpULT(index, last), index, last);
+      Value* at = offset_of(index, own, own_even);
+      Value *first = b_.CreateExtractElement(at, uint64_t{0}), *end = b_.CreateExtractElement(at, uint64_t(lanes - 1));
+      offsets.push_back(at);
+      masks.push_back(mask);
+      firsts.push_back(b_.CreateSExt(first, b_.getInt64Ty()));
+      together.push_back(b_.CreateICmpEQ(b_.CreateSub(end, first), b_.getInt32(static_cast<uint32_t>(lanes - 1))));
+    }
+    auto place = [&](Value* k) { return offset_of(b_.CreateNSWAdd(k0, k), sums, sum_even); };
+    auto one_k = [&](Value* k) {
+      Value* from_k = b_.at(t, base, place(k));
+      Value* row = b_.at(sum_, dst, b_.CreateNSWMul(k, width));
+      for (size_t v = 0; v < offsets.size(); v++) {
+        auto one = [&] {
+          Value* x = b_.choose(
+              together[v], [&] { return Values{b_.load(t, lanes, b_.at(t, from_k, firsts[v]))}; },
+              [&] {
+                Value* places = b_.CreateGEP(t, from_k, offsets[v]);
+                return Values{b_.CreateMaskedGather(b_.vector(t, lanes), places, Align(bytes_of(from)), masks[v],
+                                                    Constant::getNullValue(b_.vector(t, lanes)))};
+              })[0];
+          b_.store(widen(b_, x, from), b_.at(sum_, row, static_cast<int64_t>(v) * lanes));
+        };
+        // As in `straight`: what lands past the row is overwritten by the next one.
+        if (v == 0)
+          one();
+        else
+          b_.when(b_.CreateICmpSGT(n, b_.i64(static_cast<int64_t>(v) * lanes)), one);
+      }
+    };
+    // Runs along k where columns aren't neighbours: squares are transposed, what is left over is gathered.
+    auto run = [](const Digits& d, int64_t even, int64_t size) {
+      return d.empty() ? (even == 1 ? size : 1) : d.back().stride == 1 ? d.back().size : 1;
+    };
+    if (from != s_.c || run(sums, sum_even, s_.k) < lanes || run(own, own_even, total) >= lanes)
+      return b_.loop(b_.i64(0), kc, 1, one_k);
+    Value* whole = b_.CreateAnd(kc, b_.i64(-lanes));
+    b_.loop(b_.i64(0), whole, lanes, [&](Value* k) {
+      Value *begin = place(k), *end = place(b_.add(k, lanes - 1));
+      b_.choose(
+          b_.CreateICmpEQ(b_.CreateNSWSub(end, begin), b_.i64(lanes - 1)),
+          [&] {
+            for (size_t v = 0; v < offsets.size(); v++) {
+              auto one = [&] {
+                Values rows;
+                for (int l = 0; l < lanes; l++)
+                  rows.push_back(
+                      b_.at(t, base, b_.CreateSExt(b_.CreateExtractElement(offsets[v], uint64_t(l)), b_.getInt64Ty())));
+                Value* to = b_.at(sum_, b_.at(sum_, dst, b_.CreateNSWMul(k, width)), static_cast<int64_t>(v) * lanes);
+                store_square(b_, square(b_, rows, begin), to, width);
+              };
+              if (v == 0)
+                one();
+              else
+                b_.when(b_.CreateICmpSGT(n, b_.i64(static_cast<int64_t>(v) * lanes)), one);
+            }
+            return Values{};
+          },
+          [&] {
+            b_.loop(k, b_.add(k, lanes), 1, one_k);
+            return Values{};
+          });
+    });
+    b_.loop(whole, kc, 1, one_k);
   }
 
   // Whole vectors are stored even where fewer columns are left: what lands past a row is overwritten by the next row,
@@ -383,14 +510,8 @@ class Generator {
   // which leaves only the rounds within 128 bits. The last square is moved back over its neighbour instead of being
   // masked.
   void turn_pieces(Builder& b, Value* src, Value* stride, Value* dst, Value* kc, Value* n, Value* width) {
-    int lanes = p_.lanes, piece = 16 / bytes_of(s_.c), groups = lanes / piece;
+    int lanes = p_.lanes;
     Value* last = b.CreateNSWSub(n, b.i64(1));
-    SmallVector<int> low, high;
-    for (int g = 0; g < groups; g++)
-      for (int i = 0; i < piece / 2; i++) {
-        low.append({g * piece + i, g * piece + i + lanes});
-        high.append({g * piece + piece / 2 + i, g * piece + piece / 2 + i + lanes});
-      }
     b.loop(b.i64(0), width, lanes, [&](Value* x) {
       Values rows;
       for (int i = 0; i < lanes; i++)
@@ -398,30 +519,41 @@ class Generator {
       Value* to = b.at(sum_, dst, x);
       b.loop(b.i64(0), kc, lanes, [&](Value* k0) {
         Value* k = b.smin(k0, b.CreateNSWSub(kc, b.i64(lanes)));
-        Values square;
-        for (int c = 0; c < groups; c++) {
-          Values r;
-          for (int i = 0; i < piece; i++) {
-            Value* v = PoisonValue::get(b.vector(sum_, lanes));
-            for (int g = 0; g < groups; g++) {
-              Value* part = b.load(sum_, piece, b.at(sum_, b.at(sum_, rows[i + g * piece], k), c * piece));
-              v = groups == 1 ? part : b.CreateInsertVector(v->getType(), v, part, b.getInt64(g * piece));
-            }
-            r.push_back(v);
-          }
-          for (int s = 1; s < piece; s *= 2) {
-            Values next;
-            for (int i = 0; i < piece / 2; i++) {
-              next.push_back(b.CreateShuffleVector(r[i], r[i + piece / 2], low));
-              next.push_back(b.CreateShuffleVector(r[i], r[i + piece / 2], high));
-            }
-            r = std::move(next);
-          }
-          square.append(r.begin(), r.end());
-        }
-        store_square(b, square, b.at(sum_, to, b.CreateNSWMul(k, width)), width);
+        store_square(b, square(b, rows, k), b.at(sum_, to, b.CreateNSWMul(k, width)), width);
       });
     });
+  }
+  // lanes elements of each row from place k on, transposed.
+  Values square(Builder& b, const Values& rows, Value* k) {
+    int lanes = p_.lanes, piece = 16 / bytes_of(s_.c), groups = lanes / piece;
+    SmallVector<int> low, high;
+    for (int g = 0; g < groups; g++)
+      for (int i = 0; i < piece / 2; i++) {
+        low.append({g * piece + i, g * piece + i + lanes});
+        high.append({g * piece + piece / 2 + i, g * piece + piece / 2 + i + lanes});
+      }
+    Values square;
+    for (int c = 0; c < groups; c++) {
+      Values r;
+      for (int i = 0; i < piece; i++) {
+        Value* v = PoisonValue::get(b.vector(sum_, lanes));
+        for (int g = 0; g < groups; g++) {
+          Value* part = b.load(sum_, piece, b.at(sum_, b.at(sum_, rows[i + g * piece], k), c * piece));
+          v = groups == 1 ? part : b.CreateInsertVector(v->getType(), v, part, b.getInt64(g * piece));
+        }
+        r.push_back(v);
+      }
+      for (int s = 1; s < piece; s *= 2) {
+        Values next;
+        for (int i = 0; i < piece / 2; i++) {
+          next.push_back(b.CreateShuffleVector(r[i], r[i + piece / 2], low));
+          next.push_back(b.CreateShuffleVector(r[i], r[i + piece / 2], high));
+        }
+        r = std::move(next);
+      }
+      square.append(r.begin(), r.end());
+    }
+    return square;
   }
 
   std::string suffix(GemmElement from) {
@@ -668,6 +800,8 @@ GemmSpec GemmSpec::swapped() const {
   s.b_j = a_i;
   s.b_k = a_k;
   std::swap(s.c_i, s.c_j);
+  std::swap(s.a_rows, s.b_cols);
+  std::swap(s.a_sums, s.b_sums);
   for (auto& o : s.outer) std::swap(o.a, o.b);
   return s;
 }
@@ -675,7 +809,7 @@ GemmSpec GemmSpec::swapped() const {
 bool prefers_swap(const GemmSpec& s, const Target& target) {
   int lanes = target.lanes(bytes_of(s.c));
   if (s.c_i == 1 && s.c_j != 1 && s.m > 1) return true;
-  if (uses_dot(s, {}, lanes)) return false;
+  if (uses_dot(s, {}, lanes) || s.uneven_a() || s.uneven_b()) return false;
   // Both sides contiguous along k: the one that becomes B is turned while packing, the other is read in place. With few
   // rows that is worth C's scattered stores, unless those fall into few sets of the cache.
   auto spreads = [&](int64_t stride) { return stride * bytes_of(s.c) % 1024 != 0; };

@@ -28,6 +28,14 @@ struct GemmSpec {
     int64_t size = 1, a = 0, b = 0, c = 0;
   };
   std::vector<Outer> outer;
+  /// Digits of an index that doesn't walk its side evenly, slowest first, each with its stride; empty: by the stride
+  /// above. Such a side is always packed.
+  struct Digit {
+    int64_t size = 1, stride = 0;
+  };
+  std::vector<Digit> a_rows, a_sums, b_sums, b_cols;
+  bool uneven_a() const { return !a_rows.empty() || !a_sums.empty(); }
+  bool uneven_b() const { return !b_sums.empty() || !b_cols.empty(); }
   bool accumulate = false;  ///< C += instead of C = (without a store callback)
 
   /// The same product with the roles of the sides exchanged: C^T = B^T A^T.

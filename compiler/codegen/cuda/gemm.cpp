@@ -45,6 +45,26 @@ Tile choose(const Gemm& g) {
   return best;
 }
 
+/// How an index walks an operand: evenly with a stride, or by digits.
+struct Walk {
+  int64_t stride = 0;
+  const std::vector<Gemm::Digit>& digits;
+  int64_t fastest() const { return digits.empty() ? stride : digits.back().stride; }
+  std::string offset(const std::string& index) const {
+    if (digits.empty()) return fmt::format("{} * {}", index, stride);
+    std::string text;
+    int64_t below = 1;
+    for (size_t i = digits.size(); i-- > 0;) {
+      const std::string rest = below == 1 ? index : fmt::format("{} / {}", index, below);
+      text += fmt::format("{}{} * {}", text.empty() ? "" : " + ",
+                          i == 0 ? fmt::format("({})", rest) : fmt::format("({} % {})", rest, digits[i].size),
+                          digits[i].stride);
+      below *= digits[i].size;
+    }
+    return text;
+  }
+};
+
 class Contraction {
  public:
   Contraction(const Kernel& kernel, std::string name)
@@ -52,8 +72,8 @@ class Contraction {
   Printed print();
 
  private:
-  void load(const char* to, int rows, int64_t rows_total, const char* first, int buffer, int64_t row_stride,
-            int64_t k_stride);
+  void load(const char* to, int rows, int64_t rows_total, const char* first, int buffer, const Walk& along_rows,
+            const Walk& along_sums);
   void store();
 
   const Kernel& k;
@@ -65,9 +85,9 @@ class Contraction {
 };
 
 /// A tile of an operand, [k][row] in shared memory; zeros beyond its ends. Threads walk along the contiguous side.
-void Contraction::load(const char* to, int rows, int64_t rows_total, const char* first, int buffer, int64_t row_stride,
-                       int64_t k_stride) {
-  const bool along_k = k_stride == 1 || row_stride != 1;
+void Contraction::load(const char* to, int rows, int64_t rows_total, const char* first, int buffer,
+                       const Walk& along_rows, const Walk& along_sums) {
+  const bool along_k = along_sums.fastest() == 1 || along_rows.fastest() != 1;
   out.open(fmt::format("for (int e = tid; e < {}; e += {}) {{", rows * tile.k, kThreads));
   if (along_k)
     out.line(fmt::format("const int kk = e % {0}, i = e / {0};", tile.k));
@@ -75,7 +95,8 @@ void Contraction::load(const char* to, int rows, int64_t rows_total, const char*
     out.line(fmt::format("const int i = e % {0}, kk = e / {0};", rows));
   out.line(fmt::format("const idx r = {} + i, c = k0 + kk;", first));
   const DType t = k.args[static_cast<size_t>(buffer)].type;
-  const std::string at = from_memory(t, fmt::format("p{}[{}_at + r * {} + c * {}]", buffer, to, row_stride, k_stride));
+  const std::string at =
+      from_memory(t, fmt::format("p{}[{}_at + {} + {}]", buffer, to, along_rows.offset("r"), along_sums.offset("c")));
   out.line(fmt::format("{}[kk * {} + i] = r < {} && c < {} ? {} : ({})0;", to, rows + 1, rows_total, g.k, at, type_));
   out.close();
 }
@@ -143,8 +164,8 @@ Printed Contraction::print() {
   out.line("(void)c_at;");
   out.line(fmt::format("{} acc[{}][{}] = {{}};", type_, tile.m / kSide, tile.n / kSide));
   out.open(fmt::format("for (idx k0 = 0; k0 < {}; k0 += {}) {{", g.k, tile.k));
-  load("A", tile.m, g.m, "m0", 0, g.a_m, g.a_k);
-  load("B", tile.n, g.n, "n0", 1, g.b_n, g.b_k);
+  load("A", tile.m, g.m, "m0", 0, {g.a_m, g.a_rows}, {g.a_k, g.a_sums});
+  load("B", tile.n, g.n, "n0", 1, {g.b_n, g.b_cols}, {g.b_k, g.b_sums});
   out.line("__syncthreads();");
   out.line("#pragma unroll");
   out.open(fmt::format("for (int kk = 0; kk < {}; ++kk) {{", tile.k));
