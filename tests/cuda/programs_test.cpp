@@ -150,6 +150,13 @@ print("{sum(net.table.weight ** 3):.9g}")
   CHECK(first.size() > 40);
 }
 
+TEST_CASE("no example is left out") {
+  const std::string here = test::text_of("tests/cuda/programs_test.cpp");
+  for (auto& file : std::filesystem::directory_iterator(std::string(NNLC_REPOSITORY) + "/examples"))
+    if (const std::string name = file.path().filename().string(); name.ends_with(".nnl"))
+      CHECK_MESSAGE(here.find("{\"" + name + "\"") != std::string::npos, name);
+}
+
 TEST_CASE("the first ten losses of moons") { first_ten_losses_agree({"moons.nnl"}); }
 TEST_CASE("the first ten losses of digits") { first_ten_losses_agree({"digits.nnl", {{"batch_size", "4"}}}); }
 TEST_CASE("the first ten losses of the examples with MNIST") {
@@ -164,9 +171,14 @@ TEST_CASE("the first ten losses of the examples with Shakespeare") {
       {"shakespeare_gpt.nnl", {{"context", "9"}, {"layers", "2"}, {"heads", "2"}, {"dim", "24"}, {"batch_size", "3"}}});
   first_ten_losses_agree({"shakespeare_lstm.nnl", {{"length", "7"}, {"hidden", "20"}, {"batch_size", "3"}}});
 }
+TEST_CASE("the first ten losses of the scan of MNIST's rows") {
+  if (!test::has_data("mnist")) return;
+  first_ten_losses_agree({"mnist_rows.nnl", {{"batch_size", "2"}, {"hidden", "5"}}});
+}
 TEST_CASE("the first ten losses of the examples with names") {
   if (!test::has_data("names")) return;
   first_ten_losses_agree({"names_mlp.nnl"});
+  first_ten_losses_agree({"names_wavenet.nnl", {}, "train.batches(32,", "train.batches(6,"});
   // All names are one batch: here the first few hundred.
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("nnlc-names-{}", getpid());
   std::filesystem::create_directories(folder);
