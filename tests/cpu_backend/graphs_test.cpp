@@ -386,6 +386,40 @@ TEST_CASE("what is computed together") {
   CHECK(launches(m) <= 4);
 }
 
+TEST_CASE("the steps of an unrolled loop share their kernels") {
+  // h' = tanh(x_t + h w), collected, with the gradients of x and w: a scan.
+  auto unrolled = [](int64_t steps, Graph& g) {
+    const int64_t n = 16, h = 32;
+    Node *raw = g.add_input(f32({steps, n, h}), "x", {}), *w = g.add_input(f32({h, h}), "w", {});
+    Node *x = unary(g, "exp", raw), *state = constant(g, 0, f32({n, h}));
+    std::vector<Node*> out;
+    for (int64_t t = 0; t < steps; ++t) {
+      Node* now = reshape(g, slice(g, x, {t, 0, 0}, {1, n, h}, {1, 1, 1}), {n, h});
+      state = unary(g, "tanh", binary(g, "add", now, contract(g, state, w, "mk", "kn", "mn")));
+      out.push_back(reshape(g, state, {1, n, h}));
+    }
+    Node* all = concat(g, out, 0);
+    Node* loss = reduce(g, "sum", binary(g, "mul", all, all), {0, 1, 2});
+    Diagnostics diags;
+    g.outputs = {{loss, nullptr}};
+    for (Node* d : passes::differentiate(g, loss, {raw, w}, diags)) g.outputs.push_back({d, nullptr});
+    passes::settle(g);
+  };
+  auto kernels = [](const std::string& plan) {
+    int n = 0;
+    for (size_t at = 0; (at = plan.find(": kernel (", at)) != plan.npos; ++at) ++n;
+    return n;
+  };
+  Graph few, many;
+  unrolled(20, few);
+  unrolled(40, many);
+  const std::string a = test::cpu().emit(few.clone(), "loop"), b = test::cpu().emit(many.clone(), "loop");
+  CHECK(kernels(b) == kernels(a));
+  // What the steps give is computed where it is collected: no kernel reads all of them, one by one.
+  CHECK(b.find("b12: ") == b.npos);
+  for (int threads : {1, 3}) CHECK(test::check(many, Inputs{-0.1, 0.1}, 1, 200, "", threads) == "");
+}
+
 TEST_CASE("dropout in the store of a product, few rows too") {
   for (int64_t rows : {2, 3, 4, 5, 64})
     for (int64_t columns : {16, 18, 30, 47, 100}) {
