@@ -80,6 +80,22 @@ run 0 hash uncalled.nnl
 [ "$(cut -d' ' -f1 out | sort -u | wc -l)" -eq 1 ] || fail 'uncalled forms of one model have different hashes:'
 [ "$(wc -l <out)" -eq 3 ] || fail 'three layers are wanted:'
 
+# ---- summary: the published numbers of parameters
+cat >vision.nnl <<'END'
+let a = resnet18()
+let b = resnet34()
+let c = resnet50()
+let d = mobilenet_v2()
+let e = vgg11()
+let f = resnet18()
+freeze(f)
+f.fc = Linear(512, 2)
+print(f(zeros([1, 3, 32, 32])).shape)
+END
+run 0 summary vision.nnl
+says '11,689,512 parameters' '21,797,672 parameters' '25,557,032 parameters' '3,504,872 parameters' '132,863,336 parameters' \
+  '1,026 trained, 11,176,512 frozen'
+
 # ---- diff
 run 0 diff network.nnl network.nnl
 says 'the same graph, the same parameters' 'all compilations compute the same'
