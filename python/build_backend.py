@@ -56,7 +56,12 @@ def _run(*command, **options):
 
 
 def _build(target):
-    """Configures, compiles, and installs the package into the folder `target`."""
+    """Configures, compiles, and installs the package into the folder `target`. NNL_BUILD_FOLDER names a build folder of
+    this source that is configured already: it is used as it is."""
+    if ready := os.environ.get("NNL_BUILD_FOLDER"):
+        _run("cmake", "--build", ready, "--target", "nnl_python")
+        _run("cmake", "--install", ready, "--prefix", target, "--component", "python")
+        return
     folder = ROOT / f"build-wheel-{sysconfig.get_config_var('SOABI')}"
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DNNLC_PYTHON=ON", f"-DPython_EXECUTABLE={sys.executable}"]
     if shutil.which("ninja"):

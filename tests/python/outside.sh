@@ -1,6 +1,7 @@
 #!/bin/sh
 # outside.sh installed PYTHON SOURCE BUILD: the package as the build tree installs it
-# outside.sh pip       PYTHON SOURCE:       the package as `pip install .` makes it of a clean copy of the source, without a network
+# outside.sh wheel     PYTHON SOURCE BUILD: the package as `pip install .` makes it of what the build tree has compiled
+# outside.sh pip       PYTHON SOURCE:       the same, all of it compiled from a clean copy of the source, without a network
 # and then the example and a first look, away from both trees.
 set -eu
 kind=$1 python=$2 source=$3
@@ -18,14 +19,20 @@ case $kind in
     cmake --install "$4" --prefix "$work/site" --component python >"$work/log" || { cat "$work/log"; fail "cmake --install"; }
     export PYTHONPATH="$work/site"
     ;;
-  pip)
+  wheel | pip)
     unset PYTHONPATH LD_PRELOAD
     "$python" -m venv --system-site-packages "$work/venv" >"$work/log" 2>&1 || { cat "$work/log"; echo "skipped: no python3-venv"; exit 77; }
-    mkdir "$work/clone"
-    (cd "$source" && git ls-files -z --cached --others --exclude-standard 2>/dev/null | tar -c --null -T - -f -) | tar -x -C "$work/clone" -f -
-    [ -f "$work/clone/pyproject.toml" ] || { echo "skipped: the source isn't a clone of git"; exit 77; }
     python="$work/venv/bin/python"
-    (cd "$work/clone" && "$python" -m pip install --no-index --no-deps . >"$work/log" 2>&1) || { tail -60 "$work/log"; fail "pip install"; }
+    from=$source
+    if [ "$kind" = wheel ]; then
+      export NNL_BUILD_FOLDER="$4"
+    else
+      from="$work/clone"
+      mkdir "$from"
+      (cd "$source" && git ls-files -z --cached --others --exclude-standard 2>/dev/null | tar -c --null -T - -f -) | tar -x -C "$from" -f -
+      [ -f "$from/pyproject.toml" ] || { echo "skipped: the source isn't a clone of git"; exit 77; }
+    fi
+    (cd "$from" && "$python" -m pip install --no-index --no-deps . >"$work/log" 2>&1) || { tail -60 "$work/log"; fail "pip install"; }
     rm -rf "$work/clone"
     "$python" -m pip show -f nnl >"$work/log" 2>&1
     grep -q 'nnl/py.typed' "$work/log" && grep -q 'nnl/libnnlc.so.0' "$work/log" || { cat "$work/log"; fail "what was installed"; }
