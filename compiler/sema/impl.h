@@ -147,6 +147,8 @@ struct Evaluator::Impl {
   };
   std::vector<Library> libraries;
   bool seed_seen = false, precision_seen = false;
+  const host::Instr* driver_step = nullptr;    ///< what a driver runs: it stays, though it may come out empty
+  std::vector<std::weak_ptr<Scope>> closures;  ///< where functions were declared: they hold their scopes
   std::map<std::string, std::shared_ptr<Scope>> imported;
   std::vector<std::string> importing;
   bool import_failed = false;  ///< a name that nothing declares may be declared there

@@ -477,7 +477,8 @@ void finish_steps(Evaluator& ev) {
     std::erase_if(b, [&](auto& i) { return i->op == Op::run_step && renumber[static_cast<size_t>(i->step)] < 0; });
     for (auto& i : b)
       if (i->op == Op::run_step) i->step = renumber[static_cast<size_t>(i->step)];
-    std::erase_if(b, [&](auto& i) { return i->op == Op::scope && i->then_block.empty(); });
+    std::erase_if(
+        b, [&](auto& i) { return i->op == Op::scope && i->then_block.empty() && i.get() != ev.impl->driver_step; });
   });
   for (auto& m : ev.program->mapped)
     if (m->step >= 0) m->step = renumber[static_cast<size_t>(m->step)];
@@ -506,6 +507,8 @@ void break_cycles(Evaluator& ev, std::initializer_list<std::shared_ptr<Scope>> s
   }
   for (auto& s : scopes)
     if (s) s->entries().clear();
+  for (auto& s : ev.impl->closures)
+    if (auto scope = s.lock()) scope->entries().clear();
   for (auto& [k, s] : ev.impl->imported) s->entries().clear();
   if (ev.std_scope) ev.std_scope->entries().clear();
 }
@@ -833,7 +836,7 @@ void build_driver(Evaluator& ev, const Compilation& c, const Driver& driver, con
     }
     host::Instr& step = ev.emit(Op::scope, {});
     step.label = ev.impl->labels++;
-    out.step = &step;
+    out.step = ev.impl->driver_step = &step;
     ev.begin_block(step.then_block);
     // A step is a pass of the caller's loop, whose end nobody knows: `accumulate` goes on from step to step.
     ev.loop_end_actions.emplace_back();

@@ -72,6 +72,7 @@ void Evaluator::exec(const Stmt& s, const std::shared_ptr<Scope>& scope) {
     case Stmt::Kind::fn: {
       auto& f = ast::as<ast::FnStmt>(s);
       scope->define(f.name.text, Value(FunctionValue{&f, scope, nullptr}, f.name.span), f.name.span);
+      impl->closures.push_back(scope);
       break;
     }
     case Stmt::Kind::for_:

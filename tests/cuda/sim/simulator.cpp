@@ -354,11 +354,11 @@ class SimDevice : public Simulator {
   }
   void upload(Address to, const void* from, int64_t bytes) override {
     ++counts_.uploads, counts_.uploaded_bytes += bytes;
-    std::memcpy(reinterpret_cast<void*>(to), from, static_cast<size_t>(bytes));
+    if (bytes > 0) std::memcpy(reinterpret_cast<void*>(to), from, static_cast<size_t>(bytes));
   }
   void download(void* to, Address from, int64_t bytes) override {
     ++counts_.downloads, counts_.downloaded_bytes += bytes;
-    std::memcpy(to, reinterpret_cast<void*>(from), static_cast<size_t>(bytes));
+    if (bytes > 0) std::memcpy(to, reinterpret_cast<void*>(from), static_cast<size_t>(bytes));
   }
   void copy(Address to, Address from, int64_t bytes) override {
     std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), static_cast<size_t>(bytes));
